@@ -1,0 +1,325 @@
+"""The plan file: every choice and number of a run, validated, each field described where it is defined."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from joshi.errors import PlanError
+from joshi.workspace import sha256_json
+
+SYSTEM_PROMPT = "You are the buyer's negotiation assistant. Write the buyer's next reply to the supplier: short, warm, plain."
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    name: str = Field("phi4-joshi", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="name of the tuned model")
+    base: str = Field(
+        "ollama:phi4",
+        pattern=r"^(ollama:.+|gguf:.+|builtin:smollm2)$",
+        description="the base model: ollama:NAME[:TAG], gguf:PATH or builtin:smollm2",
+    )
+    system_prompt: str = Field(
+        SYSTEM_PROMPT, min_length=1, description="what production sends as system message"
+    )
+
+
+class CurationSection(Section):
+    dataset: str = Field(
+        "phi4_humanization", pattern=r"^[A-Za-z0-9_-]+$", description="folder name under datasets/"
+    )
+    sft_samples: tuple[int, int] = Field(
+        (200, 800), description="fewest and most samples of a frozen version"
+    )
+    preference_pairs: tuple[int, int] = Field((200, 500), description="fewest and most preference pairs")
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="share of conversations held out")
+    price_band: float = Field(
+        0.1, gt=0, le=0.5, description="width of a price range, as a share of the price"
+    )
+    history_turns: int = Field(6, ge=1, description="turns kept before the answer, the newest")
+    duplicate_jaccard: float = Field(
+        0.8, gt=0, le=1, description="answers at least this alike (Jaccard of word 3-grams) are duplicates"
+    )
+    approve: Literal["manual", "automatic"] = Field(
+        "manual", description="manual: a person approves each sample; automatic: for demonstrations only"
+    )
+
+    @model_validator(mode="after")
+    def ordered(self) -> CurationSection:
+        for name in ("sft_samples", "preference_pairs"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be [fewest, most] with 0 < fewest <= most")
+        return self
+
+
+class RubricSection(Section):
+    acknowledgement_tokens: int = Field(
+        20, ge=1, description="most tokens in the acknowledging first sentence"
+    )
+    next_steps: int = Field(1, ge=1, le=3, description="how many actionable next steps an answer makes")
+    length_tokens: int = Field(180, ge=20, description="most tokens in one answer")
+    internal_terms: list[str] = Field(
+        default_factory=list, description="names of your own tools and rules that no answer may say"
+    )
+
+
+class SftSection(Section):
+    rank: int = Field(64, ge=1, description="LoRA rank r")
+    alpha: int = Field(16, ge=1, description="LoRA alpha; updates are scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the LoRA path")
+    learning_rate: float = Field(2e-4, gt=0, lt=1, description="highest learning rate of AdamW")
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
+        "cosine", description="learning-rate schedule"
+    )
+    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up, capped to 10% of the run")
+    strict: bool = Field(False, description="take warmup_steps as written even if the run is shorter")
+    batch_size: int = Field(128, ge=1, description="sequences in one optimizer step")
+    epochs: int = Field(3, ge=1, description="passes over the training split")
+    max_length: int = Field(4096, ge=64, description="most tokens of one sequence")
+    token_budget: int = Field(2048, ge=256, description="most tokens of one forward pass; bounds memory")
+
+
+class PreferenceSection(Section):
+    method: Literal["dpo", "none"] = Field("dpo", description="preference objective, or none to ship SFT")
+    beta: float = Field(0.1, gt=0, description="DPO's beta: how far the policy may leave the reference")
+    learning_rate: float = Field(5e-6, gt=0, lt=1, description="highest learning rate of AdamW")
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    batch_size: int = Field(32, ge=1, description="pairs in one optimizer step")
+    length_limit: int = Field(180, ge=1, description="tokens above which an answer is penalised")
+    length_penalty: float = Field(
+        0.01, ge=0, description="lambda: DPO logit added per token of excess length"
+    )
+    sft_weight: float = Field(
+        0.0, ge=0, description="weight of the chosen answer's token loss beside DPO (RPO)"
+    )
+    rejected_from: list[Literal["base", "sft"]] = Field(
+        ["base"], min_length=1, description="models whose rule-breaking answers become the rejected side"
+    )
+    temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature for rejected answers")
+    candidates: int = Field(2, ge=1, le=16, description="answers sampled per prompt and model")
+
+
+class EvaluationSection(Section):
+    p90_tokens: int = Field(160, ge=1, description="gate: 90% of answers must be shorter than this")
+    max_tokens: int = Field(320, ge=16, description="answers are cut off after this many tokens")
+    parallel: int = Field(8, ge=1, le=64, description="answers generated at the same time")
+    lead: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="gate: least lead in pass rate over each baseline on every rule named in must_lead",
+    )
+    must_lead: list[str] = Field(
+        ["acknowledgement", "one_next_step", "no_boilerplate"],
+        description="rules on which the shipped model must not fall behind a baseline",
+    )
+    all_rules: float = Field(0.5, ge=0, le=1, description="gate: least share of answers that pass every rule")
+    min_answers: int = Field(20, ge=1, description="gate: fewer held-out answers than this is insufficient")
+
+
+class ExportSection(Section):
+    quantization: Literal["Q4_K_M", "Q8_0", "F16"] = Field("Q4_K_M", description="type of the exported GGUF")
+
+
+class ReleaseSection(Section):
+    target: Literal["embedded"] = Field(
+        "embedded", description="where answers are served: llama.cpp in Joshi"
+    )
+    host: str = Field("127.0.0.1", description="address the server binds to")
+    port: int = Field(8080, ge=1, le=65535, description="port of joshi serve")
+    temperature: float = Field(0.2, ge=0, le=2, description="sampling temperature in production")
+    top_p: float = Field(0.9, gt=0, le=1, description="nucleus sampling in production")
+    num_ctx: int = Field(4096, ge=256, description="context window in production, tokens")
+    env_file: str = Field(".env", description="file whose variable names the model in use")
+    variable: str = Field("LLM_DEFAULT_MODEL", pattern=r"^[A-Za-z_]\w*$", description="the variable switched")
+
+
+class MemorySection(Section):
+    url: str | None = Field(None, description="address of a Qdrant server; none: embedded in the workspace")
+    path: str = Field(".joshi/learning", description="folder of the embedded store")
+    collection: str = Field("learning", description="name of the collection")
+
+
+class TrackingSection(Section):
+    entity: str = Field("procwise", description="Weights & Biases entity")
+    project: str = Field("phi4-humanization", description="Weights & Biases project")
+    mode: Literal["offline", "online", "disabled"] = Field(
+        "offline", description="offline keeps runs under .joshi/wandb until they are synced"
+    )
+
+
+class Plan(Section):
+    """The whole plan. Every section and key may be left out; the defaults are the humanization plan's."""
+
+    seed: int = Field(7, ge=0, description="the one seed: split, sampling, initialisation, surrogates")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all physical cores")
+    model: ModelSection = Field(default_factory=ModelSection)
+    curation: CurationSection = Field(default_factory=CurationSection)
+    rubric: RubricSection = Field(default_factory=RubricSection)
+    sft: SftSection = Field(default_factory=SftSection)
+    preference: PreferenceSection = Field(default_factory=PreferenceSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    export: ExportSection = Field(default_factory=ExportSection)
+    release: ReleaseSection = Field(default_factory=ReleaseSection)
+    memory: MemorySection = Field(default_factory=MemorySection)
+    tracking: TrackingSection = Field(default_factory=TrackingSection)
+
+    def sha256(self, *sections: str) -> str:
+        """Hash of the named sections and the seed; of the whole plan if none is named."""
+        values = self.model_dump(mode="json")
+        chosen = {name: values[name] for name in (*sections, "seed")} if sections else values
+        return sha256_json(chosen)
+
+
+@dataclass(frozen=True)
+class LoadedPlan:
+    plan: Plan
+    sources: dict[str, str]  # dotted key: flag, environment JOSHI_…, the file's name, or default
+
+
+def load_plan(
+    path: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> LoadedPlan:
+    """Read a plan; a flag beats the environment, which beats the file, which beats the default.
+
+    Environment variables are JOSHI_SECTION__KEY (JOSHI_SFT__RANK=32); flags are dotted keys.
+
+    Raises:
+        PlanError: no such file, no TOML, or any wrong key; every wrong key is told at once.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(
+            f"{path} does not exist; run 'joshi init' to make one, or name a workspace with --workspace DIR"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} is not a TOML file: {error}; mend that place and run again") from None
+    except OSError as error:
+        raise PlanError(f"{path}: {error.strerror}; check the path and its permissions") from None
+    sources = {key: path.name for key in _dotted(values)}
+    for name, text in sorted((environment if environment is not None else os.environ).items()):
+        key = _environment_key(name)
+        if key is not None:
+            _put(values, key, _parse(text))
+            sources[key] = f"environment {name}"
+    for key, value in (flags or {}).items():
+        _put(values, key, _parse(value) if isinstance(value, str) else value)
+        sources[key] = "flag"
+    try:
+        plan = Plan.model_validate(values)
+    except ValidationError as error:
+        raise PlanError("\n".join(_explain(path.name, problem) for problem in error.errors())) from None
+    return LoadedPlan(plan, {key: sources.get(key, "default") for key in _dotted(plan.model_dump())})
+
+
+def _environment_key(name: str) -> str | None:
+    if not name.startswith("JOSHI_"):
+        return None
+    parts = name.removeprefix("JOSHI_").lower().split("__")
+    fields = Plan.model_fields
+    if len(parts) == 2 and parts[0] in fields:
+        return ".".join(parts)
+    return parts[0] if len(parts) == 1 and parts[0] in ("seed", "threads") else None
+
+
+def _parse(text: str) -> Any:
+    """A flag or variable as TOML would read it; text that is no TOML value is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if name:
+        values.setdefault(section, {})[name] = value
+    else:
+        values[section] = value
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def _explain(file: str, problem: Any) -> str:
+    """One pydantic error as one sentence: key, what was found, what is allowed, the nearest valid name."""
+    *parents, key = [str(part) for part in problem["loc"]] or ["the file"]
+    section = f"[{parents[0]}] " if parents else ""
+    model: Any = (
+        Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
+    )
+    known = list(getattr(model, "model_fields", {}))
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(
+            key, list(Plan.model_fields), 1
+        )
+        hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
+        return f"{file}: {section}{key} is unknown; {hint}"
+    found = "" if isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
+    field = getattr(model, "model_fields", {}).get(key)
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    message = problem["msg"].removeprefix("Value error, ")
+    return (
+        f"{file}: {section}{key}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
+    )
+
+
+def steps_of(samples: int, batch_size: int, epochs: int) -> int:
+    """Optimizer steps of a run: the last batch of an epoch may be smaller but is never dropped."""
+    return -(-samples // batch_size) * epochs
+
+
+def warmup_of(steps: int, wanted: int, strict: bool) -> int:
+    """Warm-up steps used: at most a tenth of the run, unless the plan insists."""
+    return wanted if strict else min(wanted, steps // 10)
+
+
+def highest_rate(peak: float, warmup: int, steps: int) -> float:
+    """The highest learning rate that a run of so many steps reaches with linear warm-up."""
+    return peak if warmup < steps else peak * max(steps - 1, 0) / max(warmup, 1)
+
+
+def check_plan(plan: Plan, samples: int | None = None) -> list[str]:
+    """Sentences on what this plan will do otherwise than it says; with `samples` if a dataset is frozen."""
+    notes: list[str] = []
+    low, high = (samples, samples) if samples else plan.curation.sft_samples
+    held_out = plan.curation.validation_fraction
+    bounds = [steps_of(round(n * (1 - held_out)), plan.sft.batch_size, plan.sft.epochs) for n in (low, high)]
+    for steps in sorted(set(bounds)):
+        warmup = warmup_of(steps, plan.sft.warmup_steps, plan.sft.strict)
+        reached = highest_rate(plan.sft.learning_rate, plan.sft.warmup_steps, steps)
+        if plan.sft.warmup_steps > steps // 10:
+            notes.append(
+                f"[sft] the run has {steps} steps; with warmup_steps = {plan.sft.warmup_steps} the learning rate "
+                f"would reach {reached:.2g} of {plan.sft.learning_rate:.2g}; it will use {warmup} warm-up steps"
+                + ("" if plan.sft.strict is False else " as written, because strict = true")
+            )
+    if bounds[0] < 20:
+        notes.append(
+            f"[sft] {bounds[0]} optimizer steps teach little; lower batch_size ({plan.sft.batch_size}) "
+            f"or raise epochs ({plan.sft.epochs})"
+        )
+    if plan.release.num_ctx < plan.evaluation.max_tokens * 2:
+        notes.append(
+            f"[release] num_ctx = {plan.release.num_ctx} leaves little room for a prompt beside "
+            f"{plan.evaluation.max_tokens} answer tokens"
+        )
+    if plan.curation.approve == "automatic":
+        notes.append('[curation] approve = "automatic": samples are used without a person having read them')
+    return notes

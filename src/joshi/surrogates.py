@@ -1,0 +1,119 @@
+"""Invented names and figures in place of what redaction took out.
+
+A dataset holds `[PERSON_1]` and `£12k–£13k`; a model trained on those would say them. Rendering therefore
+puts seeded surrogates in their place, the same everywhere in a sample, so that training, evaluation and
+production prompts look alike.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TypeVar
+
+from joshi.schema import Sample
+
+PLACEHOLDER = re.compile(r"\[([A-Z]+)_(\d+)\]")
+
+# A price range as curation/prices.py writes it: "£12k–£13k", "EUR 8.50–EUR 9.40".
+_AMOUNT = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?)(?P<{0}k>[km]?)"
+_UNIT = r"(?:[A-Z]{3} |[£$€₹¥])"
+PRICE_RANGE = re.compile(
+    rf"(?P<unit>{_UNIT})" + _AMOUNT.format("low") + r"–(?P=unit)" + _AMOUNT.format("high")
+)
+
+PEOPLE = (
+    "Ines Carvalho", "Tom Ashdown", "Wei Lin", "Sofia Brandt", "Amara Nwosu", "Lukas Reuter", "Nadia Haddad",
+    "Peter Lindqvist", "Camila Torres", "Rohan Mehta", "Greta Olsen", "Yusuf Demir", "Elena Popescu",
+    "Marcus Webb", "Hana Sato", "Claire Fontaine", "Diego Salas", "Ewa Zielinska", "Owen Pryce", "Leila Karimi",
+)  # fmt: skip
+FIRMS = (
+    "Northgate Supply", "Alder & Finch", "Brightwater Industries", "Corvane Systems", "Delmont Works",
+    "Eastholm Trading", "Ferncliff Group", "Greyfield Components", "Harrow Mill", "Ironbridge Materials",
+    "Junewood Products", "Kestrel Manufacturing", "Larkhill Partners", "Merrow & Sons", "Oakmere Technics",
+)  # fmt: skip
+
+
+def fill(sample: Sample, seed: int) -> Sample:
+    """The sample with every placeholder and price range replaced, alike in context and answer."""
+    chooser = random.Random(f"{seed}:{sample.provenance.conversation_id}")
+    names = Names(chooser)
+    position = chooser.random()  # one place inside every range keeps the order of figures far apart
+
+    def text(value: str) -> str:
+        return PRICE_RANGE.sub(
+            lambda found: figure(found, position), PLACEHOLDER.sub(lambda found: names[found.group(0)], value)
+        )
+
+    data = sample.model_dump()
+    data["instruction"] = text(sample.instruction)
+    data["ideal_answer"] = text(sample.ideal_answer)
+    data["context"] = _walk(data["context"], text)
+    return Sample.model_validate(data)
+
+
+class Names:
+    """Placeholder to surrogate, chosen on first sight and kept."""
+
+    def __init__(self, chooser: random.Random) -> None:
+        self._chosen: dict[str, str] = {}
+        self._people = chooser.sample(PEOPLE, len(PEOPLE))
+        self._firms = chooser.sample(FIRMS, len(FIRMS))
+        self._chooser = chooser
+
+    def __getitem__(self, placeholder: str) -> str:
+        if placeholder not in self._chosen:
+            self._chosen[placeholder] = self._choose(placeholder)
+        return self._chosen[placeholder]
+
+    def _choose(self, placeholder: str) -> str:
+        found = PLACEHOLDER.fullmatch(placeholder)
+        assert found is not None
+        kind, number = found.group(1), int(found.group(2)) - 1
+        digits = self._chooser.randrange(10_000, 99_999)
+        match kind:
+            case "PERSON":
+                return self._people[number % len(self._people)].split()[0]
+            case "SUPPLIER" | "BUYER" | "FIRM":
+                offset = {"SUPPLIER": 0, "BUYER": 5, "FIRM": 8}[kind]
+                return self._firms[(number + offset) % len(self._firms)]
+            case "EMAIL":
+                person = self._people[number % len(self._people)].split()[0].lower()
+                return f"{person}@mail{number + 1}.example"
+            case "PHONE":
+                return f"+44 1632 960{self._chooser.randrange(100, 999)}"
+            case "ADDRESS":
+                return f"{self._chooser.randrange(2, 90)} Foundry Lane"
+            case "IBAN":
+                return f"GB00 TEST 0000 {digits}"
+            case "URL":
+                return f"https://www.firm{number + 1}.example"
+            case _:
+                return f"{kind[:3]}-{digits}"
+
+
+T = TypeVar("T")
+
+
+def _walk(value: T, change) -> T:  # type: ignore[no-untyped-def]
+    if isinstance(value, str):
+        return change(value)  # type: ignore[no-any-return]
+    if isinstance(value, list):
+        return [_walk(item, change) for item in value]  # type: ignore[return-value]
+    if isinstance(value, dict):
+        return {key: _walk(item, change) for key, item in value.items()}  # type: ignore[return-value]
+    return value
+
+
+def figure(found: re.Match[str], position: float) -> str:
+    """One figure inside a range, written as people write it: £12,430, EUR 8.95."""
+    low, high = (amount(found[name], found[name + "k"]) for name in ("low", "high"))
+    value = low + (high - low) * (0.15 + 0.7 * position)
+    if high < 100:
+        return f"{found['unit']}{value:.2f}"
+    step = 10 ** max(0, len(str(int(high))) - 3)
+    return f"{found['unit']}{min(max(round(value / step) * step, low), high):,.0f}"
+
+
+def amount(digits: str, suffix: str) -> float:
+    return float(digits.replace(",", "")) * {"": 1, "k": 1_000, "m": 1_000_000}[suffix]

@@ -1,0 +1,220 @@
+"""Where things lie, and how they are written: whole or not at all, with the sha256 of what went in and came out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, Field
+
+from joshi.errors import JoshiError
+
+
+class Manifest(BaseModel):
+    """What a stage was and what it became; the only thing, with its files, that passes between stages."""
+
+    stage: str
+    key: str = Field(description="sha256 over the stage's plan sections, inputs and tool version")
+    plan_sha256: str
+    seed: int
+    versions: dict[str, str]
+    inputs: dict[str, str] = Field(description="path in the workspace: sha256")
+    outputs: dict[str, str] = Field(description="path in the workspace: sha256")
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    seconds: float = 0.0
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    root: Path
+
+    @property
+    def plan_file(self) -> Path:
+        return self.root / "joshi.toml"
+
+    @property
+    def transcripts(self) -> Path:
+        return self.root / "transcripts"
+
+    @property
+    def private(self) -> Path:
+        return self.root / ".joshi"
+
+    @property
+    def curation(self) -> Path:
+        return self.private / "curation"
+
+    @property
+    def candidates(self) -> Path:
+        return self.curation / "candidates.jsonl"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.curation / "quarantine.jsonl"
+
+    @property
+    def candidate_pairs(self) -> Path:
+        return self.curation / "preferences.jsonl"
+
+    @property
+    def cache(self) -> Path:
+        return self.private / "cache"
+
+    @property
+    def learning(self) -> Path:
+        return self.private / "learning"
+
+    @property
+    def database(self) -> Path:
+        return self.private / "joshi.db"
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def evaluation_report(self) -> Path:
+        return self.root / "reports" / "evaluation"
+
+    def dataset(self, name: str) -> Path:
+        return self.root / "datasets" / name
+
+    def artifacts(self, model: str) -> Path:
+        return self.root / "artifacts" / model
+
+    def model(self, model: str) -> Path:
+        return self.root / "models" / f"{model}.gguf"
+
+    def manifest_path(self, stage: str) -> Path:
+        return self.private / "manifests" / f"{stage.replace(' ', '-')}.json"
+
+    def relative(self, path: Path) -> str:
+        """A name that survives moving the workspace; inputs outside it keep their file name only."""
+        try:
+            return path.resolve().relative_to(self.root.resolve()).as_posix()
+        except ValueError:
+            return f"outside:{path.name}"
+
+    def read_manifest(self, stage: str) -> Manifest | None:
+        path = self.manifest_path(stage)
+        if not path.exists():
+            return None
+        try:
+            return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise JoshiError(f"{path} is not a manifest; delete it and the stage runs again") from error
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        write_text(self.manifest_path(manifest.stage), manifest.model_dump_json(indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for one writing command; another process is told who holds it."""
+        make_folder(self.private)
+        path = self.private / "lock"
+        with path.open("a+", encoding="utf-8") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                held.seek(0)
+                raise JoshiError(
+                    f"{self.root} is in use by process {held.read().strip() or 'unknown'}; "
+                    "wait until it ends, or stop it, then run the command again"
+                ) from error
+            held.truncate(0)
+            held.write(str(os.getpid()))
+            held.flush()
+            yield
+
+
+def make_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, path) from error
+    return path
+
+
+def explain(error: OSError, path: Path) -> JoshiError:
+    """Say an operating-system error in a sentence with the next step."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JoshiError(f"{path}: the disk is full; nothing was changed; free some space and run again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return JoshiError(
+            f"{path}: no permission to write; give this user write access, or use --workspace DIR"
+        )
+    return JoshiError(f"{path}: {error.strerror or error}; check the path and run again")
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Write beside `path`, fsync, rename: readers see the old file or the new one, never half of it."""
+    make_folder(path.parent)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as out:
+        out.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    return sha256_text(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str))
+
+
+def files_below(path: Path) -> list[Path]:
+    """Every file under a folder in a fixed order; the path itself if it is a file; hidden ones left out."""
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from joshi.errors import PlanError
 from joshi.workspace import sha256_json
 
-SYSTEM_PROMPT = "You are the buyer's negotiation assistant. Write the buyer's next reply to the supplier: short, warm, plain."
+SYSTEM_PROMPT = (
+    "You are the buyer's negotiation assistant. Write the buyer's next reply to the supplier: short, warm, plain."
+)
 
 
 class Section(BaseModel):
@@ -29,24 +31,25 @@ class ModelSection(Section):
         pattern=r"^(ollama:.+|gguf:.+|builtin:smollm2)$",
         description="the base model: ollama:NAME[:TAG], gguf:PATH or builtin:smollm2",
     )
-    system_prompt: str = Field(
-        SYSTEM_PROMPT, min_length=1, description="what production sends as system message"
+    system_prompt: str = Field(SYSTEM_PROMPT, min_length=1, description="what production sends as system message")
+
+
+class TranscriptsSection(Section):
+    paths: list[str] = Field(
+        ["transcripts"], min_length=1, description="files and folders of chats, relative to the workspace"
+    )
+    buyer_domains: list[str] = Field(
+        default_factory=list, description="mail domains of the buyer, where a source does not say who is who"
     )
 
 
 class CurationSection(Section):
-    dataset: str = Field(
-        "phi4_humanization", pattern=r"^[A-Za-z0-9_-]+$", description="folder name under datasets/"
-    )
-    sft_samples: tuple[int, int] = Field(
-        (200, 800), description="fewest and most samples of a frozen version"
-    )
+    dataset: str = Field("phi4_humanization", pattern=r"^[A-Za-z0-9_-]+$", description="folder name under datasets/")
+    sft_samples: tuple[int, int] = Field((200, 800), description="fewest and most samples of a frozen version")
     preference_pairs: tuple[int, int] = Field((200, 500), description="fewest and most preference pairs")
     validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="share of conversations held out")
-    price_band: float = Field(
-        0.1, gt=0, le=0.5, description="width of a price range, as a share of the price"
-    )
-    history_turns: int = Field(6, ge=1, description="turns kept before the answer, the newest")
+    price_band: float = Field(0.1, gt=0, le=0.5, description="width of a price range, as a share of the price")
+    history_turns: int = Field(10, ge=1, description="turns kept before the answer, the newest")
     duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="answers at least this alike (Jaccard of word 3-grams) are duplicates"
     )
@@ -64,9 +67,7 @@ class CurationSection(Section):
 
 
 class RubricSection(Section):
-    acknowledgement_tokens: int = Field(
-        20, ge=1, description="most tokens in the acknowledging first sentence"
-    )
+    acknowledgement_tokens: int = Field(20, ge=1, description="most tokens in the acknowledging first sentence")
     next_steps: int = Field(1, ge=1, le=3, description="how many actionable next steps an answer makes")
     length_tokens: int = Field(180, ge=20, description="most tokens in one answer")
     internal_terms: list[str] = Field(
@@ -97,12 +98,8 @@ class PreferenceSection(Section):
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs in one optimizer step")
     length_limit: int = Field(180, ge=1, description="tokens above which an answer is penalised")
-    length_penalty: float = Field(
-        0.01, ge=0, description="lambda: DPO logit added per token of excess length"
-    )
-    sft_weight: float = Field(
-        0.0, ge=0, description="weight of the chosen answer's token loss beside DPO (RPO)"
-    )
+    length_penalty: float = Field(0.01, ge=0, description="lambda: DPO logit added per token of excess length")
+    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen answer's token loss beside DPO (RPO)")
     rejected_from: list[Literal["base", "sft"]] = Field(
         ["base"], min_length=1, description="models whose rule-breaking answers become the rejected side"
     )
@@ -133,9 +130,7 @@ class ExportSection(Section):
 
 
 class ReleaseSection(Section):
-    target: Literal["embedded"] = Field(
-        "embedded", description="where answers are served: llama.cpp in Joshi"
-    )
+    target: Literal["embedded"] = Field("embedded", description="where answers are served: llama.cpp in Joshi")
     host: str = Field("127.0.0.1", description="address the server binds to")
     port: int = Field(8080, ge=1, le=65535, description="port of joshi serve")
     temperature: float = Field(0.2, ge=0, le=2, description="sampling temperature in production")
@@ -165,6 +160,7 @@ class Plan(Section):
     seed: int = Field(7, ge=0, description="the one seed: split, sampling, initialisation, surrogates")
     threads: int = Field(0, ge=0, description="CPU threads; 0: all physical cores")
     model: ModelSection = Field(default_factory=ModelSection)
+    transcripts: TranscriptsSection = Field(default_factory=TranscriptsSection)
     curation: CurationSection = Field(default_factory=CurationSection)
     rubric: RubricSection = Field(default_factory=RubricSection)
     sft: SftSection = Field(default_factory=SftSection)
@@ -261,23 +257,17 @@ def _explain(file: str, problem: Any) -> str:
     """One pydantic error as one sentence: key, what was found, what is allowed, the nearest valid name."""
     *parents, key = [str(part) for part in problem["loc"]] or ["the file"]
     section = f"[{parents[0]}] " if parents else ""
-    model: Any = (
-        Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
-    )
+    model: Any = Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
     known = list(getattr(model, "model_fields", {}))
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(
-            key, list(Plan.model_fields), 1
-        )
+        near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(key, list(Plan.model_fields), 1)
         hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
         return f"{file}: {section}{key} is unknown; {hint}"
     found = "" if isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
     field = getattr(model, "model_fields", {}).get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     message = problem["msg"].removeprefix("Value error, ")
-    return (
-        f"{file}: {section}{key}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
-    )
+    return f"{file}: {section}{key}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
 
 
 def steps_of(samples: int, batch_size: int, epochs: int) -> int:

@@ -16,11 +16,9 @@ from joshi.schema import Sample
 PLACEHOLDER = re.compile(r"\[([A-Z]+)_(\d+)\]")
 
 # A price range as curation/prices.py writes it: "£12k–£13k", "EUR 8.50–EUR 9.40".
-_AMOUNT = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?)(?P<{0}k>[km]?)"
+_AMOUNT = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?)(?P<{0}k>[km]?)"
 _UNIT = r"(?:[A-Z]{3} |[£$€₹¥])"
-PRICE_RANGE = re.compile(
-    rf"(?P<unit>{_UNIT})" + _AMOUNT.format("low") + r"–(?P=unit)" + _AMOUNT.format("high")
-)
+PRICE_RANGE = re.compile(rf"(?P<unit>{_UNIT})" + _AMOUNT.format("low") + r"–(?P=unit)" + _AMOUNT.format("high"))
 
 PEOPLE = (
     "Ines Carvalho", "Tom Ashdown", "Wei Lin", "Sofia Brandt", "Amara Nwosu", "Lukas Reuter", "Nadia Haddad",
@@ -36,9 +34,9 @@ FIRMS = (
 
 def fill(sample: Sample, seed: int) -> Sample:
     """The sample with every placeholder and price range replaced, alike in context and answer."""
-    chooser = random.Random(f"{seed}:{sample.provenance.conversation_id}")
-    names = Names(chooser)
-    position = chooser.random()  # one place inside every range keeps the order of figures far apart
+    key = f"{seed}:{sample.provenance.conversation_id}"
+    names = Names(key)
+    position = random.Random(key).random()  # one place inside every range keeps the order of figures far apart
 
     def text(value: str) -> str:
         return PRICE_RANGE.sub(
@@ -53,24 +51,22 @@ def fill(sample: Sample, seed: int) -> Sample:
 
 
 class Names:
-    """Placeholder to surrogate, chosen on first sight and kept."""
+    """Placeholder to surrogate. Each depends on the conversation alone, so its samples share their history."""
 
-    def __init__(self, chooser: random.Random) -> None:
-        self._chosen: dict[str, str] = {}
+    def __init__(self, key: str) -> None:
+        chooser = random.Random(f"{key}:names")
+        self._key = key
         self._people = chooser.sample(PEOPLE, len(PEOPLE))
         self._firms = chooser.sample(FIRMS, len(FIRMS))
-        self._chooser = chooser
 
     def __getitem__(self, placeholder: str) -> str:
-        if placeholder not in self._chosen:
-            self._chosen[placeholder] = self._choose(placeholder)
-        return self._chosen[placeholder]
+        return self._choose(placeholder)
 
     def _choose(self, placeholder: str) -> str:
         found = PLACEHOLDER.fullmatch(placeholder)
         assert found is not None
         kind, number = found.group(1), int(found.group(2)) - 1
-        digits = self._chooser.randrange(10_000, 99_999)
+        digits = random.Random(f"{self._key}:{placeholder}").randrange(10_000, 99_999)
         match kind:
             case "PERSON":
                 return self._people[number % len(self._people)].split()[0]
@@ -81,15 +77,15 @@ class Names:
                 person = self._people[number % len(self._people)].split()[0].lower()
                 return f"{person}@mail{number + 1}.example"
             case "PHONE":
-                return f"+44 1632 960{self._chooser.randrange(100, 999)}"
+                return f"+44 1632 960{digits % 1000:03d}"
             case "ADDRESS":
-                return f"{self._chooser.randrange(2, 90)} Foundry Lane"
+                return f"{2 + digits % 88} Foundry Lane"
             case "IBAN":
                 return f"GB00 TEST 0000 {digits}"
             case "URL":
                 return f"https://www.firm{number + 1}.example"
-            case _:
-                return f"{kind[:3]}-{digits}"
+            case _:  # order, account and tax numbers: what is around them says what they are
+                return str(digits)
 
 
 T = TypeVar("T")
@@ -109,6 +105,8 @@ def figure(found: re.Match[str], position: float) -> str:
     """One figure inside a range, written as people write it: £12,430, EUR 8.95."""
     low, high = (amount(found[name], found[name + "k"]) for name in ("low", "high"))
     value = low + (high - low) * (0.15 + 0.7 * position)
+    if high < 1:
+        return f"{found['unit']}{value:.3g}"
     if high < 100:
         return f"{found['unit']}{value:.2f}"
     step = 10 ** max(0, len(str(int(high))) - 3)

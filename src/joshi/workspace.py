@@ -14,24 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import BaseModel, Field
-
 from joshi.errors import JoshiError
-
-
-class Manifest(BaseModel):
-    """What a stage was and what it became; the only thing, with its files, that passes between stages."""
-
-    stage: str
-    key: str = Field(description="sha256 over the stage's plan sections, inputs and tool version")
-    plan_sha256: str
-    seed: int
-    versions: dict[str, str]
-    inputs: dict[str, str] = Field(description="path in the workspace: sha256")
-    outputs: dict[str, str] = Field(description="path in the workspace: sha256")
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    seconds: float = 0.0
-    created_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,10 +24,6 @@ class Workspace:
     @property
     def plan_file(self) -> Path:
         return self.root / "joshi.toml"
-
-    @property
-    def transcripts(self) -> Path:
-        return self.root / "transcripts"
 
     @property
     def private(self) -> Path:
@@ -105,18 +84,6 @@ class Workspace:
         except ValueError:
             return f"outside:{path.name}"
 
-    def read_manifest(self, stage: str) -> Manifest | None:
-        path = self.manifest_path(stage)
-        if not path.exists():
-            return None
-        try:
-            return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise JoshiError(f"{path} is not a manifest; delete it and the stage runs again") from error
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        write_text(self.manifest_path(manifest.stage), manifest.model_dump_json(indent=1) + "\n")
-
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the workspace for one writing command; another process is told who holds it."""
@@ -150,24 +117,22 @@ def explain(error: OSError, path: Path) -> JoshiError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JoshiError(f"{path}: the disk is full; nothing was changed; free some space and run again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return JoshiError(
-            f"{path}: no permission to write; give this user write access, or use --workspace DIR"
-        )
+        return JoshiError(f"{path}: no permission to write; give this user write access, or use --workspace DIR")
     return JoshiError(f"{path}: {error.strerror or error}; check the path and run again")
 
 
 @contextlib.contextmanager
-def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Write beside `path`, fsync, rename: readers see the old file or the new one, never half of it."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; when the block ends well it is synced and takes the name."""
     make_folder(path.parent)
     temporary: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
@@ -177,6 +142,13 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Write beside `path`, fsync, rename: readers see the old file or the new one, never half of it."""
+    with atomic_path(path) as beside, beside.open(mode, encoding=None if "b" in mode else "utf-8") as out:
+        yield out
 
 
 def sync_folder(path: Path) -> None:

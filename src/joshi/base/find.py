@@ -30,9 +30,7 @@ def find_base(base: str, root: Path, environment: Mapping[str, str] | None = Non
         case "gguf":
             path = (root / Path(name).expanduser()).resolve()
             if not path.is_file():
-                raise JoshiError(
-                    f'joshi.toml: [model] base = "{base}": {path} does not exist; name a GGUF file'
-                )
+                raise JoshiError(f'joshi.toml: [model] base = "{base}": {path} does not exist; name a GGUF file')
             return GgufFile(path)
         case _:
             return GgufFile(_from_ollama(name, environment if environment is not None else os.environ))
@@ -78,9 +76,7 @@ def _model_blob(store: Path, manifest: Path) -> Path:
         if algorithm != "sha256" or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
             raise ValueError(f"digest {digest!r}")
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise JoshiError(
-            f"{manifest} is no Ollama manifest with a model layer ({error}); pull it again"
-        ) from error
+        raise JoshiError(f"{manifest} is no Ollama manifest with a model layer ({error}); pull it again") from error
     blob = store / "blobs" / f"sha256-{sha256}"
     if not blob.is_file():
         raise JoshiError(f"{blob}, named by {manifest}, is missing; pull the model again")

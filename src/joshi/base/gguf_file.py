@@ -30,9 +30,7 @@ class GgufFile:
         except OSError as error:
             raise JoshiError(f"{self.path}: {error.strerror}; check [model] base in the plan") from error
         if magic != b"GGUF":
-            raise JoshiError(
-                f"{self.path} is no GGUF file (it starts with {magic!r}); name a GGUF in [model] base"
-            )
+            raise JoshiError(f"{self.path} is no GGUF file (it starts with {magic!r}); name a GGUF in [model] base")
         try:
             reader = GGUFReader(self.path)
         except (ValueError, IndexError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
@@ -53,9 +51,7 @@ class GgufFile:
     def need(self, key: str) -> Any:
         value = self.value(key)
         if value is None:
-            raise JoshiError(
-                f"{self.path} lacks {key}, which is needed to use it as a base; choose another base"
-            )
+            raise JoshiError(f"{self.path} lacks {key}, which is needed to use it as a base; choose another base")
         return value
 
     @property

@@ -33,9 +33,7 @@ def chat_tokenizer(file: GgufFile) -> ChatTokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     special = [token for token, kind in zip(tokens, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    bos = (
-        tokens[file.need("tokenizer.ggml.bos_token_id")] if file.value("tokenizer.ggml.add_bos_token") else ""
-    )
+    bos = tokens[file.need("tokenizer.ggml.bos_token_id")] if file.value("tokenizer.ggml.add_bos_token") else ""
     template = str(file.need("tokenizer.chat_template"))
     return ChatTokenizer(tokenizer, template, _end_of_turn(template, tokens, file), bos)
 
@@ -58,9 +56,7 @@ def _split(pre: str, file: GgufFile) -> pre_tokenizers.PreTokenizer:
                     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
                 ]
             )
-    raise JoshiError(
-        f"{file.path}: pre-tokenizer {pre!r} is not known; choose a base of the Phi-4 or SmolLM2 family"
-    )
+    raise JoshiError(f"{file.path}: pre-tokenizer {pre!r} is not known; choose a base of the Phi-4 or SmolLM2 family")
 
 
 def _end_of_turn(template: str, tokens: list[str], file: GgufFile) -> str:

@@ -1,0 +1,228 @@
+"""Stage 4: freeze a version once, split it by conversation, describe it, verify it."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from joshi import review
+from joshi.curation import load_candidates
+from joshi.datasets.card import write_card
+from joshi.errors import GateRefused, JoshiError
+from joshi.plan import Plan
+from joshi.progress import SILENT, Progress
+from joshi.schema import Sample, read_records, to_jsonl
+from joshi.stage import Manifest, Stage, now, versions
+from joshi.workspace import Workspace, sha256_file, sha256_text, write_json, write_text
+
+
+class DatasetManifest(BaseModel):
+    """manifest_vN.json: what is frozen, from what, approved by whom."""
+
+    dataset: str
+    version: int
+    created_at: str
+    key: str
+    files: dict[str, str]
+    counts: dict[str, int]
+    validation: list[str]
+    sources: dict[str, str]
+    redaction: dict[str, object]
+    approvals: dict[str, dict[str, str | None]]
+    plan_sha256: str
+    seed: int
+    versions: dict[str, str]
+
+
+def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
+    decisions = review.events(workspace)
+    return [workspace.candidates, *([decisions] if decisions.exists() else [])]
+
+
+STAGE = Stage("dataset freeze", ("curation",), _inputs)
+
+
+def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
+    """Freeze the approved samples as the next version; the same inputs give the same version again.
+
+    Raises:
+        GateRefused: too few approved samples, with how many wait for review and how to review them.
+    """
+    stage = STAGE.begin(plan, workspace)
+    folder = workspace.dataset(plan.curation.dataset)
+    samples = review.apply(load_candidates(workspace), workspace)
+    approved = [s for s in samples if s.review.status == "approved"]
+    _refuse_too_few(samples, approved, plan)
+    chosen = select(approved, plan)
+    validation = split(chosen, plan)
+    last = latest(plan, workspace)
+    if last is not None and last.key == stage.key:
+        return stage.finish(_files(folder, last.version), _metrics(last))
+    version = (last.version if last else 0) + 1
+    files = {f"sft_v{version}.jsonl": to_jsonl(chosen)}
+    for name, text in files.items():
+        write_text(folder / name, text)
+    held_out = sum(s.provenance.conversation_id in validation for s in chosen)
+    manifest = DatasetManifest(
+        dataset=plan.curation.dataset,
+        version=version,
+        created_at=now(),
+        key=stage.key,
+        files={name: sha256_text(text) for name, text in files.items()},
+        counts={"sft": len(chosen), "train": len(chosen) - held_out, "validation": held_out},
+        validation=sorted(validation),
+        sources=stage.hashes,
+        redaction={"price_band": plan.curation.price_band, "identifiers": "placeholders", "prices": "ranges"},
+        approvals={s.id: {"reviewer": s.review.reviewer, "sha256": s.review.approved_sha256} for s in chosen},
+        plan_sha256=plan.sha256(),
+        seed=plan.seed,
+        versions=versions(),
+    )
+    write_text(folder / "README.md", write_card(plan, version, chosen, validation, stage.key))
+    # The manifest is written last: a version without one was never frozen and its number is used again.
+    write_json(folder / f"manifest_v{version}.json", manifest.model_dump())
+    progress.say(f"froze {plan.curation.dataset} v{version}: {len(chosen)} samples, {held_out} held out")
+    return stage.finish(_files(folder, version), _metrics(manifest))
+
+
+def _refuse_too_few(samples: Sequence[Sample], approved: Sequence[Sample], plan: Plan) -> None:
+    fewest = plan.curation.sft_samples[0]
+    if len(approved) >= fewest:
+        return
+    status = Counter(sample.review.status for sample in samples)
+    raise GateRefused(
+        f"{len(approved)} approved samples, the plan needs {fewest} ([curation] sft_samples): {status['pending']} wait for "
+        f"review, {status['rejected']} were rejected. Run 'joshi review export FILE', set each status in FILE, then "
+        "'joshi review import FILE --reviewer NAME'"
+        + ("" if status["pending"] else "; or add transcripts and run 'joshi curate' again")
+    )
+
+
+def _files(folder: Path, version: int) -> list[Path]:
+    return [folder / f"sft_v{version}.jsonl", folder / f"manifest_v{version}.json"]
+
+
+def _metrics(manifest: DatasetManifest) -> dict[str, object]:
+    return {"dataset": manifest.dataset, "version": manifest.version, **manifest.counts}
+
+
+def select(samples: Sequence[Sample], plan: Plan) -> list[Sample]:
+    """At most the plan's number, taken in turn from each family so that none is crowded out; in source order."""
+    most = plan.curation.sft_samples[1]
+    if len(samples) <= most:
+        return list(samples)
+    chooser = random.Random(plan.seed)
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.provenance.family or ""].append(sample)
+    for group in groups.values():
+        chooser.shuffle(group)
+    chosen: set[str] = set()
+    while len(chosen) < most:
+        for name in sorted(groups):
+            if groups[name] and len(chosen) < most:
+                chosen.add(groups[name].pop().id)
+    return [sample for sample in samples if sample.id in chosen]
+
+
+def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
+    """Ids of the held-out conversations: the plan's share of them, spread over the families, at least one.
+
+    A conversation is drawn by the hash of its id, so that adding data moves no conversation of another family.
+    """
+    families: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        families[sample.provenance.family or ""].add(sample.provenance.conversation_id)
+    total = sum(map(len, families.values()))
+    wanted = max(1, round(total * plan.curation.validation_fraction))
+    ranked: list[tuple[float, str]] = []
+    for ids in families.values():
+        order = sorted(ids, key=lambda i: sha256_text(f"{plan.seed}:{i}"))
+        # The k-th of a family of n stands at (k + ½) / n, so one from each family comes before two from any.
+        ranked += [((place + 0.5) / len(order), name) for place, name in enumerate(order)]
+    ranked.sort(key=lambda item: (item[0], sha256_text(f"{plan.seed}:{item[1]}")))
+    return {name for _, name in ranked[:wanted]}
+
+
+def latest(plan: Plan, workspace: Workspace) -> DatasetManifest | None:
+    """The newest frozen version of the plan's dataset."""
+    folder = workspace.dataset(plan.curation.dataset)
+    found = [
+        int(m[1])
+        for path in folder.glob("manifest_v*.json")
+        if (m := re.fullmatch(r"manifest_v(\d+)\.json", path.name))
+    ]
+    return load(plan, workspace, max(found)) if found else None
+
+
+def load(plan: Plan, workspace: Workspace, version: int) -> DatasetManifest:
+    """One version's manifest.
+
+    Raises:
+        JoshiError: there is no such version, or its manifest is damaged.
+    """
+    path = workspace.dataset(plan.curation.dataset) / f"manifest_v{version}.json"
+    try:
+        return DatasetManifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise JoshiError(f"{path} does not exist; run 'joshi dataset freeze' first") from None
+    except (ValueError, ValidationError, OSError) as error:
+        raise JoshiError(f"{path} is damaged ({error}); restore it from a backup") from error
+
+
+def current_files(plan: Plan, workspace: Workspace) -> list[Path]:
+    """The newest version's sample file and manifest; what training depends on."""
+    newest = latest(plan, workspace)
+    if newest is None:
+        raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
+    return _files(workspace.dataset(plan.curation.dataset), newest.version)
+
+
+def load_split(plan: Plan, workspace: Workspace) -> tuple[list[Sample], list[Sample]]:
+    """Training and held-out samples of the newest version, verified first."""
+    newest = latest(plan, workspace)
+    if newest is None:
+        raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
+    if changed := verify(plan, workspace, newest.version):
+        raise JoshiError(f"{', '.join(changed)} changed since v{newest.version} was frozen; restore it or freeze anew")
+    path = workspace.dataset(newest.dataset) / f"sft_v{newest.version}.jsonl"
+    held_out = set(newest.validation)
+    train: list[Sample] = []
+    validation: list[Sample] = []
+    for sample in read_records(path, Sample):
+        (validation if sample.provenance.conversation_id in held_out else train).append(sample)
+    return train, validation
+
+
+def verify(plan: Plan, workspace: Workspace, version: int) -> list[str]:
+    """Names of files whose bytes are not those that were frozen, and of approvals of other texts."""
+    manifest = load(plan, workspace, version)
+    folder = workspace.dataset(plan.curation.dataset)
+    changed = [
+        name
+        for name, sha256 in manifest.files.items()
+        if not (folder / name).is_file() or sha256_file(folder / name) != sha256
+    ]
+    return changed
+
+
+def difference(plan: Plan, workspace: Workspace, old: int, new: int) -> dict[str, list[str]]:
+    """Ids of samples added, removed and changed between two versions."""
+    folder = workspace.dataset(plan.curation.dataset)
+    for version in (old, new):
+        load(plan, workspace, version)
+    before, after = (
+        {s.id: sha256_text(s.model_dump_json()) for s in read_records(folder / f"sft_v{v}.jsonl", Sample)}
+        for v in (old, new)
+    )
+    return {
+        "added": sorted(after.keys() - before.keys()),
+        "removed": sorted(before.keys() - after.keys()),
+        "changed": sorted(i for i in before.keys() & after.keys() if before[i] != after[i]),
+    }

@@ -1,0 +1,90 @@
+"""Stage 8: merge, quantise, Modelfile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from joshi import base
+from joshi.base.find import find_base
+from joshi.errors import GateRefused
+from joshi.export.merge import Adapter, merge, overall
+from joshi.export.modelfile import modelfile
+from joshi.plan import Plan
+from joshi.progress import SILENT, Progress
+from joshi.stage import Manifest, Stage
+from joshi.workspace import Workspace, sha256_file, write_text
+
+LEAST_KEPT = 0.9  # share of the fine-tune that must survive quantisation; below it users would ship the base
+
+
+def final_adapter(plan: Plan, workspace: Workspace) -> Path:
+    """The adapter that ships: the preference one, or SFT's when the plan trains no preferences."""
+    return workspace.artifacts(plan.model.name) / ("sft" if plan.preference.method == "none" else "dpo")
+
+
+def sft_gguf(workspace: Workspace) -> Path:
+    """The SFT model in the shipped quantisation; sampled for rejected answers and compared in the report."""
+    return workspace.private / "export" / "sft.gguf"
+
+
+def _adapter_inputs(folder: Path, plan: Plan, workspace: Workspace) -> list[Path]:
+    return [folder / "adapter_model.safetensors", folder / "adapter_config.json",
+            find_base(plan.model.base, workspace.root).path]  # fmt: skip
+
+
+SFT_STAGE = Stage(
+    "export sft",
+    ("model", "export"),
+    lambda plan, workspace: _adapter_inputs(workspace.artifacts(plan.model.name) / "sft", plan, workspace),
+)
+STAGE = Stage(
+    "export",
+    ("model", "export", "release"),
+    lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
+)
+
+
+def run_sft(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
+    """Export the model after SFT, for sampling and comparison only."""
+    stage = SFT_STAGE.begin(plan, workspace)
+    path = sft_gguf(workspace)
+    metrics = _export(plan, workspace, workspace.artifacts(plan.model.name) / "sft", path, progress)
+    return stage.finish([path], metrics)
+
+
+def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
+    """Write models/NAME.gguf and models/Modelfile.
+
+    Raises:
+        GateRefused: quantisation rounds the fine-tune away.
+    """
+    stage = STAGE.begin(plan, workspace)
+    path = workspace.model(plan.model.name)
+    text = modelfile(plan, base.tokenizer(workspace))
+    metrics = _export(plan, workspace, final_adapter(plan, workspace), path, progress)
+    modelfile_path = path.with_name("Modelfile")
+    write_text(modelfile_path, text)
+    return stage.finish([path, modelfile_path], metrics)
+
+
+def _export(plan: Plan, workspace: Workspace, adapter: Path, path: Path, progress: Progress) -> dict[str, object]:
+    file = find_base(plan.model.base, workspace.root)
+    quantization = plan.export.quantization
+    with progress.bar(f"merging, {quantization}", len(file.reader.tensors)) as advance:
+        kept = merge(file, Adapter.load(adapter), quantization, plan.model.name, path, advance)
+    share = overall(kept)
+    if share < LEAST_KEPT:
+        path.unlink()
+        raise GateRefused(
+            f"{quantization} keeps {share:.2f} of the fine-tune, {LEAST_KEPT} is needed (least: "
+            f'{min(kept, key=lambda one: one.slope).tensor}); set [export] quantization = "Q8_0" or "F16"'
+        )
+    return {
+        "quantization": quantization,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+        "kept_delta": round(share, 4),
+        "kept_delta_min": round(min(one.slope for one in kept), 4),
+        "delta_noise": round(sum(one.noise for one in kept) / len(kept), 4),
+        "tensors_changed": len(kept),
+    }

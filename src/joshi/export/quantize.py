@@ -1,0 +1,91 @@
+"""llama.cpp's own quantisation kernels, and its rule for which tensor gets which type."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from numpy.typing import NDArray
+
+from joshi.errors import JoshiError, Unavailable
+
+Type = GGMLQuantizationType
+# Super-blocks hold 256 weights; a row that is no multiple falls back as llama.cpp does (llama-quant.cpp).
+_FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+# Values of general.file_type (llama.h, llama_ftype).
+FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("xllamacpp")
+    found = sorted(Path(spec.origin).parent.glob("xllamacpp*.so")) if spec and spec.origin else []
+    if not found:
+        raise Unavailable("quantising needs llama.cpp's kernels from the package xllamacpp; install xllamacpp")
+    library = ctypes.CDLL(str(found[0]))
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    library.ggml_quantize_init.argtypes = [ctypes.c_int]
+    return library
+
+
+def quantize(rows: NDArray[np.float32], kind: Type) -> NDArray[np.uint8]:
+    """Quantise a matrix (rows, columns) with ggml_quantize_chunk; returns (rows, bytes a row)."""
+    if kind == Type.F32:
+        return rows.astype(np.float32).view(np.uint8)
+    if kind == Type.F16:
+        return rows.astype(np.float16).view(np.uint8)
+    n_rows, n_columns = rows.shape
+    block, size = GGML_QUANT_SIZES[kind]
+    if n_columns % block:
+        raise JoshiError(f"{kind.name} needs rows of a multiple of {block} weights, found {n_columns}")
+    source = np.ascontiguousarray(rows, dtype=np.float32)
+    target = np.empty((n_rows, n_columns // block * size), dtype=np.uint8)
+    library = _library()
+    library.ggml_quantize_init(int(kind))
+    written = library.ggml_quantize_chunk(int(kind), source.ctypes.data, target.ctypes.data, 0, n_rows, n_columns, None)
+    if written != target.nbytes:
+        raise JoshiError(f"llama.cpp wrote {written} bytes as {kind.name}, {target.nbytes} were expected")
+    return target
+
+
+def type_of(tensor: str, shape: tuple[int, ...], target: str, n_layers: int, tied: bool) -> Type:
+    """The type of a tensor in a file of the target type, as llama.cpp's llama_tensor_get_type chooses it.
+
+    `shape` is (rows, columns); `tied`: the embedding also makes the logits.
+    """
+    if len(shape) < 2:
+        return Type.F32
+    if target == "F16":
+        return Type.F16
+    if target == "Q8_0":
+        return Type.Q8_0
+    kind = _q4_k_m(tensor, n_layers, tied)
+    return kind if shape[-1] % 256 == 0 else _FALLBACK[kind]
+
+
+def _q4_k_m(tensor: str, n_layers: int, tied: bool) -> Type:
+    if tensor == "output.weight" or (tensor == "token_embd.weight" and tied):
+        return Type.Q6_K
+    if found := re.fullmatch(r"blk\.(\d+)\.(attn_v|ffn_down)\.weight", tensor):
+        return Type.Q6_K if _more_bits(int(found[1]), n_layers) else Type.Q4_K
+    return Type.Q5_K if tensor.endswith("attn_qkv.weight") else Type.Q4_K
+
+
+def _more_bits(layer: int, n_layers: int) -> bool:
+    """llama.cpp's use_more_bits: the first and last eighth, and every third layer between."""
+    eighth = n_layers // 8
+    return layer < eighth or layer >= 7 * n_layers // 8 or (layer - eighth) % 3 == 2

@@ -1,0 +1,56 @@
+"""Adapters on disk: PEFT's files as safetensors, with run.json naming the base and the plan that made them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from joshi.errors import JoshiError
+from joshi.plan import Plan
+from joshi.stage import StageRun, now, versions
+from joshi.workspace import make_folder, write_json
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "run.json")
+
+
+def save_adapter(model: Any, folder: Path, plan: Plan, stage: StageRun, metrics: dict[str, Any]) -> list[Path]:
+    """Write the adapter beside its place and move it there whole."""
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    make_folder(beside)
+    model.save_pretrained(str(beside), safe_serialization=True)
+    write_json(
+        beside / "run.json",
+        {
+            "plan": plan.model_dump(mode="json"),
+            "plan_sha256": plan.sha256(),
+            "inputs": stage.hashes,
+            "base": plan.model.base,
+            "versions": versions(),
+            "created_at": now(),
+            "metrics": metrics,
+        },
+    )
+    if folder.exists():
+        shutil.rmtree(folder)
+    beside.replace(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty template says nothing true
+    return [folder / name for name in FILES]
+
+
+def load_adapter(model: Any, folder: Path, trainable: bool) -> Any:
+    """Put a saved adapter onto its base.
+
+    Raises:
+        JoshiError: the folder holds no adapter, or one of another shape.
+    """
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise JoshiError(f"{folder} holds no adapter; run 'joshi train sft' first")
+    try:
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise JoshiError(f"{folder} does not fit this base model: {str(error).splitlines()[0]}") from error

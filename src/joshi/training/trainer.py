@@ -1,0 +1,188 @@
+"""The loop: transformers' Trainer over optimizer steps that were planned ahead, packs and all.
+
+One dataset item is one optimizer step: a list of packs. So a step always holds the plan's number of sequences,
+however they pack, and a resumed run sees the same steps in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from joshi.errors import JoshiError
+from joshi.plan import Plan
+from joshi.progress import Progress
+from joshi.training.packing import Pack
+
+Step = list[Pack]
+LossOf = Callable[[Any, Pack, Step], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How a run is optimised; rates as in AdamW, steps as optimizer steps."""
+
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    checkpoint_every: int
+    evaluate_every: int
+
+
+class Steps(Dataset[Step]):
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> Step:
+        return self._steps[index]
+
+
+class PackedTrainer(Trainer):  # type: ignore[misc]
+    """Trainer whose step runs several packs and normalises over all of them."""
+
+    def __init__(self, *, loss_of: LossOf, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._loss_of = loss_of
+
+    def get_train_dataloader(self) -> DataLoader[Step]:
+        loader = DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
+    def training_step(self, model: Any, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
+        model.train()
+        total = torch.zeros((), device=self.args.device)
+        for pack in inputs:
+            loss = self._loss_of(model, pack, inputs)
+            if not torch.isfinite(loss):
+                raise JoshiError(
+                    f"the loss became {loss.item()} at step {self.state.global_step + 1}; lower the learning rate "
+                    "and run again, the last checkpoint is kept"
+                )
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Moves the bar and measures the held-out answers at the start, now and then, and at the end."""
+
+    def __init__(self, measure: Callable[[Any], dict[str, float]], every: int, advance: Callable[[int], None]) -> None:
+        self._measure = measure
+        self._every = every
+        self._advance = advance
+        self.history: list[dict[str, float]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._advance(state.global_step)
+        if state.global_step == 0:
+            self._record(kwargs["model"], state)
+        else:  # resumed: what was measured before is in the state
+            self.history = [entry for entry in state.log_history if "heldout_loss" in entry]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._advance(1)
+        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
+            self._record(kwargs["model"], state)
+
+    def _record(self, model: Any, state: Any) -> None:
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            measured = self._measure(model)
+        model.train(was_training)
+        entry = {"step": float(state.global_step), **measured}
+        self.history.append(entry)
+        state.log_history.append(dict(entry))
+
+
+def lora(model: Any, plan: Plan, modules: list[str]) -> Any:
+    """PEFT's LoRA on every linear layer; seed torch before the call."""
+    sft = plan.sft
+    config = LoraConfig(
+        r=sft.rank,
+        lora_alpha=sft.alpha,
+        lora_dropout=sft.dropout,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
+        bias="none",
+    )
+    return get_peft_model(model, config)
+
+
+def train(
+    model: Any,
+    steps: Sequence[Step],
+    loss_of: LossOf,
+    measure: Callable[[Any], dict[str, float]],
+    loop: Loop,
+    plan: Plan,
+    folder: Path,
+    progress: Progress,
+    label: str,
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Run or resume; returns the training log and the held-out measurements, each with its step."""
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        learning_rate=loop.learning_rate,
+        lr_scheduler_type=loop.schedule,
+        warmup_steps=loop.warmup_steps,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=plan.seed,
+        logging_steps=1,
+        save_strategy="steps",
+        save_steps=loop.checkpoint_every,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        logging_nan_inf_filter=False,
+        bf16=torch.cuda.is_available(),
+    )
+    with progress.bar(label, len(steps)) as advance:
+        watch = Watch(measure, loop.evaluate_every, advance)
+        trainer = PackedTrainer(
+            model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch]
+        )
+        # Bars and notes are ours; Trainer's own printer would write to standard output.
+        for callback in list(trainer.callback_handler.callbacks):
+            if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
+                trainer.remove_callback(callback)
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return log, watch.history
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; one without its state file was cut off and is passed over."""
+    found = [path for path in folder.glob("checkpoint-*") if _complete(path / "trainer_state.json")]
+    return str(max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))) if found else None
+
+
+def _complete(state: Path) -> bool:
+    """Trainer writes its state last; a run killed while saving leaves none or half of it."""
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def every(steps: int, times: int) -> int:
+    """An interval that falls about so many times into a run."""
+    return max(1, math.ceil(steps / times))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from joshi.errors import JoshiError, Unavailable
+from joshi.llama import running
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer
@@ -43,45 +42,6 @@ class Sampling:
     max_tokens: int
 
 
-def threads(plan: Plan) -> int:
-    return plan.threads or psutil.cpu_count(logical=False) or 1
-
-
-@contextlib.contextmanager
-def serving(
-    model: Path, plan: Plan, parallel: int, host: str = "127.0.0.1", port: int = 0, alias: str | None = None
-) -> Iterator[str]:
-    """Run llama.cpp's server in this process; yields its address, http://127.0.0.1:PORT.
-
-    Raises:
-        JoshiError: llama.cpp cannot load the file, or the port is taken.
-        Unavailable: the package xllamacpp is missing.
-    """
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise Unavailable("answering needs the package xllamacpp; install joshi again") from error
-    params = xllamacpp.CommonParams()
-    params.model.path = str(model)
-    params.hostnames = [host]
-    params.port = port
-    params.n_parallel = parallel
-    params.n_ctx = plan.release.num_ctx * parallel
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads(plan)
-    params.warmup = False
-    params.verbosity = 0
-    if alias:
-        params.model_alias = {alias}
-    try:
-        server = xllamacpp.Server(params)
-    except (RuntimeError, ValueError) as error:
-        raise JoshiError(f"llama.cpp cannot serve {model}: {error}; check the file with 'joshi doctor'") from error
-    try:
-        yield str(server.listening_address)
-    finally:
-        del server  # the server stops with its last reference
-
-
 def generate(
     model: Path,
     requests: Sequence[Request],
@@ -101,8 +61,8 @@ def generate(
         tokens = len(tokenizer.prompt(request.messages))
         if tokens + sampling.max_tokens > plan.release.num_ctx:
             raise JoshiError(
-                f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does not "
-                f"fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
+                f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does "
+                f"not fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
             )
     model_sha256 = sha256_file(model)
     keys = [sha256_json([model_sha256, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
@@ -114,7 +74,7 @@ def generate(
         if missing:
             make_folder(store.parent)
             with (
-                serving(model, plan, min(plan.evaluation.parallel, len(missing))) as address,
+                running(model, plan, min(plan.evaluation.parallel, len(missing))) as address,
                 httpx.Client(base_url=address, timeout=SECONDS_PER_ANSWER) as client,
                 ThreadPoolExecutor(plan.evaluation.parallel) as pool,
                 store.open("a", encoding="utf-8") as out,

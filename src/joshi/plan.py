@@ -204,7 +204,7 @@ def load_plan(
         raise PlanError(f"{path} is not a TOML file: {error}; mend that place and run again") from None
     except OSError as error:
         raise PlanError(f"{path}: {error.strerror}; check the path and its permissions") from None
-    sources = {key: path.name for key in _dotted(values)}
+    sources = dict.fromkeys(_dotted(values), path.name)
     for name, text in sorted((environment if environment is not None else os.environ).items()):
         key = _environment_key(name)
         if key is not None:

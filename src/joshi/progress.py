@@ -20,6 +20,10 @@ class Progress:
         if self.console is not None:
             self.console.print(sentence, style="dim", highlight=False, markup=False)
 
+    def head(self, sentence: str) -> None:
+        if self.console is not None:
+            self.console.print(sentence, style="bold", highlight=False, markup=False)
+
     def warn(self, sentence: str) -> None:
         if self.console is not None:
             self.console.print(sentence, style="yellow", highlight=False, markup=False)

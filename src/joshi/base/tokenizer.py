@@ -65,4 +65,4 @@ def _end_of_turn(template: str, tokens: list[str], file: GgufFile) -> str:
     for token in ("<|im_end|>", "<|eot_id|>", "<|end|>"):
         if token in template and token in known:
             return token
-    return tokens[file.need("tokenizer.ggml.eos_token_id")]
+    return tokens[int(file.need("tokenizer.ggml.eos_token_id"))]

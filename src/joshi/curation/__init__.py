@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,9 +23,10 @@ from joshi.schema import Finding, Review, Sample, read_records, to_jsonl
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
 from joshi.transcripts import Unread, read
-from joshi.workspace import Workspace, files_below, sha256_text, write_json, write_text
+from joshi.workspace import Workspace, files_below, sha256_text, write_text
 
 AUTOMATIC = "automatic"
+_PLACE = re.compile(r"^(?:element|entry) \d+: ")  # so that equal reasons are told once
 
 
 class Rejected(BaseModel):
@@ -102,12 +104,12 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         "families": dict(Counter(s.provenance.family or "unknown" for s in kept).most_common()),
         "approved": sum(sample.review.status == "approved" for sample in kept),
     }
-    for (source, kind, reason), n in Counter((u.source, u.kind, u.reason) for u in unread).most_common(8):
+    for (source, kind, reason), n in Counter((u.source, u.kind, _PLACE.sub("", u.reason)) for u in unread).most_common(8):
         progress.warn(f"{source}: {n} record{'s' if n > 1 else ''} {kind}: {reason}")
     if conversations == 0:
-        write_json(workspace.curation / "counts.json", metrics)
         raise JoshiError(
-            f"none of the {len(unread)} records could be read as a conversation; the reasons are in {workspace.quarantine}"
+            f"none of the {len(unread)} records could be read as a conversation; "
+            f"the reasons are in {workspace.quarantine}"
         )
     return stage.finish(outputs, metrics)
 

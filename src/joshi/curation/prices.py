@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from joshi.rubric.text import value_of, words_value
 
 CODES = (
-    "GBP EUR USD CHF INR SEK NOK DKK PLN CZK HUF RON TRY CAD AUD NZD SGD HKD JPY CNY RMB KRW ZAR KES NGN BRL MXN AED "
-    "SAR ILS THB MYR IDR PHP VND"
+    "GBP EUR USD CHF INR SEK NOK DKK PLN CZK HUF RON TRY CAD AUD NZD SGD HKD JPY CNY RMB KRW ZAR KES NGN "
+    "BRL MXN AED SAR ILS THB MYR IDR PHP VND"
 ).split()
 _NAMES = {
     "£": "£", "$": "$", "€": "€", "₹": "₹", "¥": "¥", "US$": "$", "A$": "AUD ", "C$": "CAD ", "S$": "SGD ",

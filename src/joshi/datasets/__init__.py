@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -59,8 +58,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     samples = review.apply(load_candidates(workspace), workspace)
     approved = [s for s in samples if s.review.status == "approved"]
     _refuse_too_few(samples, approved, plan)
-    chosen = select(approved, plan)
-    validation = split(chosen, plan)
+    validation = split(approved, plan)
+    chosen = select(approved, validation, plan)
     last = latest(plan, workspace)
     if last is not None and last.key == stage.key:
         return stage.finish(_files(folder, last.version), _metrics(last))
@@ -97,9 +96,9 @@ def _refuse_too_few(samples: Sequence[Sample], approved: Sequence[Sample], plan:
         return
     status = Counter(sample.review.status for sample in samples)
     raise GateRefused(
-        f"{len(approved)} approved samples, the plan needs {fewest} ([curation] sft_samples): {status['pending']} wait for "
-        f"review, {status['rejected']} were rejected. Run 'joshi review export FILE', set each status in FILE, then "
-        "'joshi review import FILE --reviewer NAME'"
+        f"{len(approved)} approved samples, the plan needs {fewest} ([curation] sft_samples): {status['pending']} wait "
+        f"for review, {status['rejected']} were rejected. Run 'joshi review export FILE', set each status in FILE, "
+        "then 'joshi review import FILE --reviewer NAME'"
         + ("" if status["pending"] else "; or add transcripts and run 'joshi curate' again")
     )
 
@@ -112,23 +111,25 @@ def _metrics(manifest: DatasetManifest) -> dict[str, object]:
     return {"dataset": manifest.dataset, "version": manifest.version, **manifest.counts}
 
 
-def select(samples: Sequence[Sample], plan: Plan) -> list[Sample]:
-    """At most the plan's number, taken in turn from each family so that none is crowded out; in source order."""
+def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[Sample]:
+    """At most the plan's number; held-out conversations stay whole, training conversations are taken in turn from
+    each family so that none is crowded out, whole as well, so that their turns share a history. In source order."""
     most = plan.curation.sft_samples[1]
     if len(samples) <= most:
         return list(samples)
-    chooser = random.Random(plan.seed)
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.provenance.family or ""].append(sample)
-    for group in groups.values():
-        chooser.shuffle(group)
-    chosen: set[str] = set()
-    while len(chosen) < most:
-        for name in sorted(groups):
-            if groups[name] and len(chosen) < most:
-                chosen.add(groups[name].pop().id)
-    return [sample for sample in samples if sample.id in chosen]
+    sizes = Counter(sample.provenance.conversation_id for sample in samples)
+    family = {sample.provenance.conversation_id: sample.provenance.family or "" for sample in samples}
+    queues: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(sizes.keys() - validation, key=lambda name: sha256_text(f"{plan.seed}:{name}")):
+        queues[family[name]].append(name)
+    chosen = set(validation)
+    used = sum(sizes[name] for name in validation)
+    while any(queues.values()):
+        for queue in (queues[name] for name in sorted(queues)):
+            if queue and used + sizes[name := queue.pop()] <= most:
+                chosen.add(name)
+                used += sizes[name]
+    return [sample for sample in samples if sample.provenance.conversation_id in chosen]
 
 
 def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
@@ -204,12 +205,11 @@ def verify(plan: Plan, workspace: Workspace, version: int) -> list[str]:
     """Names of files whose bytes are not those that were frozen, and of approvals of other texts."""
     manifest = load(plan, workspace, version)
     folder = workspace.dataset(plan.curation.dataset)
-    changed = [
+    return [
         name
         for name, sha256 in manifest.files.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != sha256
     ]
-    return changed
 
 
 def difference(plan: Plan, workspace: Workspace, old: int, new: int) -> dict[str, list[str]]:
@@ -226,3 +226,11 @@ def difference(plan: Plan, workspace: Workspace, old: int, new: int) -> dict[str
         "removed": sorted(before.keys() - after.keys()),
         "changed": sorted(i for i in before.keys() & after.keys() if before[i] != after[i]),
     }
+
+
+def preferences_path(plan: Plan, workspace: Workspace) -> Path:
+    """Where the pairs of the newest version lie."""
+    newest = latest(plan, workspace)
+    if newest is None:
+        raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
+    return workspace.dataset(plan.curation.dataset) / f"preferences_v{newest.version}.jsonl"

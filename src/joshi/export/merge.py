@@ -61,8 +61,8 @@ class Adapter:
             return None
         if (b.shape[0], a.shape[1]) != tuple(shape):
             raise JoshiError(
-                f"the adapter's {stem} is {b.shape[0]}x{a.shape[1]}, the base's is {shape[0]}x{shape[1]}: it belongs to "
-                "another base; train again on this one"
+                f"the adapter's {stem} is {b.shape[0]}x{a.shape[1]}, the base's is {shape[0]}x{shape[1]}: it "
+                "belongs to another base; train again on this one"
             )
         delta = (b @ a) * np.float32(self.scale)
         if not np.isfinite(delta).all():
@@ -114,7 +114,8 @@ def merge(
         writer.close()
         if adapter is not None and len(kept) != adapter.touched:
             raise JoshiError(
-                f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; train again on this base"
+                f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; "
+                "train again on this base"
             )
     return kept
 

@@ -56,6 +56,6 @@ def _family(tokenizer: ChatTokenizer) -> tuple[str, str, str, str]:
         if rendered == f"{turns}{opening}assistant{header_end}":
             return family
     raise JoshiError(
-        f"the base's chat template is neither Phi-4's nor ChatML (it renders {rendered[:60]!r}…), and Ollama would guess "
-        "one; choose a base of these families"
+        f"the base's chat template is neither Phi-4's nor ChatML (it renders {rendered[:60]!r}…), and Ollama would "
+        "guess one; choose a base of these families"
     )

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf import GGML_QUANT_SIZES
+from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
 from joshi.errors import JoshiError, Unavailable
 
-Type = GGMLQuantizationType
 # Super-blocks hold 256 weights; a row that is no multiple falls back as llama.cpp does (llama-quant.cpp).
 _FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
 # Values of general.file_type (llama.h, llama_ftype).

@@ -61,9 +61,7 @@ class Rubric:
     def _grounded(self, answer: str, known: str) -> Finding:
         # A placeholder in an answer is a name that nobody bears.
         if found := PLACEHOLDER.search(answer):
-            return Finding(
-                rule="grounded", passed=False, message=f"a placeholder: {found.group()}", span=found.span()
-            )
+            return Finding(rule="grounded", passed=False, message=f"a placeholder: {found.group()}", span=found.span())
         return grounded.check(answer, known)
 
     def score(self, answer: str, sample: Sample) -> float:

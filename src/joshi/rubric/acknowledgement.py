@@ -43,13 +43,13 @@ _EMPTY_THANKS = re.compile(
     r"(?: (?:dated|of|on|yesterday|today|below)\b[^.]*)?[.!]?$|^(?:noted|understood|ok(?:ay)?|received|thanks|thank you)[.!]?$",
     re.IGNORECASE,
 )
-_SALUTATION = re.compile(
-    r"(?:dear|hi|hello|hey|sehr geehrte[rs]?)\b[^,.!?]{0,40}[,!:]?\s*(?=[A-Z]|$)", re.IGNORECASE
-)
+_SALUTATION = re.compile(r"(?:dear|hi|hello|hey|sehr geehrte[rs]?)\b[^,.!?]{0,40}[,!:]?\s*(?=[A-Z]|$)", re.IGNORECASE)
 _COMMON = set(
-    "the a an and or but of to in on at for from by with is are was were be been it its this that these those we you "
-    "your our i my me us as so if not no do does did have has had will would can could may than then there here what "
-    "which who how when all any both more most one two".split()
+    (
+        "the a an and or but of to in on at for from by with is are was were be been it its this that these "
+        "those we you your our i my me us as so if not no do does did have has had will would can could may "
+        "than then there here what which who how when all any both more most one two"
+    ).split()
 )
 
 
@@ -72,9 +72,7 @@ def check(answer: str, message: str, limit: int, count: Callable[[str], int]) ->
     if _EMPTY_THANKS.search(first):
         return _failed(span, "the first sentence thanks without saying for what")
     theirs = {word[:4] for word in words(message) if word not in _COMMON and len(word) > 3}
-    shared = theirs & {
-        word[:4] for word in words(first) if word not in _COMMON
-    }  # 'borrowing' takes up 'borrowed'
+    shared = theirs & {word[:4] for word in words(first) if word not in _COMMON}  # 'borrowing' takes up 'borrowed'
     if not shared and not {*figures_of(first)} & {*figures_of(message)} and not _TAKES_UP.search(first):
         return _failed(span, "the first sentence takes up nothing of the supplier's message")
     return Finding(rule=RULE, passed=True, message=f"acknowledges in {tokens} tokens", span=span)

@@ -35,9 +35,7 @@ def check(answer: str, known: str) -> Finding:
                 return _failed(found.span(), "a date that nobody gave", answer)
     for name, span in names(answer):
         bare = re.sub(r"['’]s?$", "", name)
-        ordinary = (
-            name in _ORDINARY or bare in _ORDINARY or (len(bare) <= 3 and bare.isupper()) or _DAYS.match(bare)
-        )
+        ordinary = name in _ORDINARY or bare in _ORDINARY or (len(bare) <= 3 and bare.isupper()) or _DAYS.match(bare)
         if not ordinary and bare.lower() not in lowered:
             parts = [part for part in re.split(r"[-’'&]", bare) if len(part) > 2]
             if not parts or not all(part.lower() in lowered for part in parts):

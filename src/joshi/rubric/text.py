@@ -33,13 +33,11 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
 
 
 _TEENS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
 ).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_WORDS = {word: float(i) for i, word in enumerate(_TEENS)} | {
-    word: 10.0 * i for i, word in enumerate(_TENS, 2)
-}
+_TENS = ("twenty thirty forty fifty sixty seventy eighty ninety").split()
+_WORDS = {word: float(i) for i, word in enumerate(_TEENS)} | {word: 10.0 * i for i, word in enumerate(_TENS, 2)}
 _SCALES = {"hundred": 100.0, "thousand": 1_000.0, "lakh": 100_000.0, "million": 1_000_000.0}
 _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6}
 
@@ -62,7 +60,7 @@ def value_of(digits: str, suffix: str = "") -> float:
         decimals = len(text) - last - 1
         other = "." if text[last] == "," else ","
         # One separator with three digits behind it groups thousands, unless it is a lone 0.125.
-        grouping = decimals == 3 and not (text.startswith("0") or other in text) or text.count(text[last]) > 1
+        grouping = (decimals == 3 and not (text.startswith("0") or other in text)) or text.count(text[last]) > 1
         if grouping:
             text = text.replace(",", "").replace(".", "")
         else:
@@ -97,10 +95,10 @@ def all_figures(text: str) -> set[float]:
 
 
 MONTHS = (
-    "January February March April May June July August September October November December "
-    "Jan Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec"
+    "January February March April May June July August September October November December Jan Feb Mar "
+    "Apr Jun Jul Aug Sept Sep Oct Nov Dec"
 ).split()
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _CAPITALISED = re.compile(r"\b[A-Z][\w'’&-]*[A-Za-z0-9]\b")
 
 

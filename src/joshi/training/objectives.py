@@ -22,7 +22,7 @@ def answer_log_probs(model: Any, pack: Pack) -> torch.Tensor:
     ).last_hidden_state[0]  # (tokens, hidden)
     positions, where = torch.unique(pack.source, return_inverse=True)
     logits = causal.lm_head(hidden[positions.to(device)]).float()  # (positions, vocabulary)
-    picked = logits[where.to(device), pack.target.to(device)]
+    picked: torch.Tensor = logits[where.to(device), pack.target.to(device)]
     return picked - torch.logsumexp(logits, dim=-1)[where.to(device)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from joshi.base.weights import load_model
 from joshi.errors import GateRefused
 from joshi.plan import Plan, steps_of
 from joshi.progress import SILENT, Progress
-from joshi.prompt import ChatTokenizer, Encoded, messages_for
-from joshi.schema import Preference, Sample, read_records
+from joshi.prompt import ChatTokenizer, Encoded
+from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.surrogates import fill
 from joshi.training import attention, tracking
 from joshi.training.adapter import load_adapter, save_adapter
 from joshi.training.objectives import answer_log_probs, dpo_losses, excess, sequence_log_probs, sft_loss
@@ -66,7 +64,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     total = steps_of(len(pairs), plan.preference.batch_size, plan.preference.epochs)
     lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])  # (pairs, 2)
     long = excess(lengths, plan.preference.length_limit).float()
-    loop = Loop(plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3), every(total, 4))
+    loop = Loop(plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3), every(total, 1))
     checkpoints = workspace.private / "checkpoints" / f"dpo-{stage.key[:12]}"
 
     def loss_of(m: Any, one: Pack, step: Step) -> torch.Tensor:
@@ -83,9 +81,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     def watch(m: Any) -> dict[str, float]:
         return measure(m, held_out_packs, tokenizer.end_id) | rewards(m, everything, reference, plan)
 
-    log, held_out_log = train(
-        model, steps, loss_of, watch, loop, plan, checkpoints, progress, label="training (DPO)"
-    )
+    log, held_out_log = train(model, steps, loss_of, watch, loop, plan, checkpoints, progress, label="training (DPO)")
     first, last = held_out_log[0], held_out_log[-1]
     metrics: dict[str, Any] = {
         "pairs": len(pairs),
@@ -101,7 +97,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     if last["reward_margin"] <= first["reward_margin"]:
         raise GateRefused(
             f"DPO taught nothing: the margin between chosen and rejected answers stayed at {last['reward_margin']:.4f} "
-            f"in {total} steps; raise [preference] learning_rate or epochs, or set method = \"none\""
+            f'in {total} steps; raise [preference] learning_rate or epochs, or set method = "none"'
         )
     files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
     tracking.record(plan, workspace, "dpo", log, held_out_log, metrics)

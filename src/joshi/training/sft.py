@@ -58,7 +58,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         plan.sft.schedule,
         warmup_of(total, plan.sft.warmup_steps, plan.sft.strict),
         checkpoint_every=every(total, 6),
-        evaluate_every=every(total, 6),
+        evaluate_every=every(total, 2),
     )
     checkpoints = workspace.private / "checkpoints" / f"sft-{stage.key[:12]}"
     set_seed(plan.seed)

@@ -1,0 +1,3 @@
+from joshi.cli import main
+
+main()

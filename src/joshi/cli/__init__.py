@@ -1,0 +1,62 @@
+"""The command line: parsing and printing only. Data goes to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from joshi import __version__
+from joshi.cli import data, models, operations, plans, whole
+from joshi.cli.session import err, open_session
+from joshi.errors import JoshiError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+whole.add_to(app)
+data.add_to(app)
+models.add_to(app)
+operations.add_to(app)
+plans.add_to(app)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")] = Path(),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a plan key: --set sft.epochs=2. May be repeated.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """From a team's own chat transcripts to a deployed, watched, house-tone local language model."""
+    context.obj = open_session(workspace, settings or [])
+
+
+def main() -> None:
+    """Entry point: errors become one sentence and an exit code."""
+    # The libraries below would otherwise look for updates and models on the network.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except JoshiError as error:
+        if debug:
+            raise
+        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted; run the command again to go on", style="yellow")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        err.print(
+            f"{type(error).__name__}: {error}. This is a fault in Joshi {__version__}; "
+            "run again with --debug for details",
+            style="red", highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+        sys.exit(1)

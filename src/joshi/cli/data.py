@@ -1,0 +1,181 @@
+"""curate, review, dataset, redact, check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from joshi import base, curation, datasets
+from joshi import review as reviews
+from joshi.cli.session import Session, err, out, print_json, session
+from joshi.curation.redact import redact_text
+from joshi.errors import GateRefused, JoshiError
+from joshi.rubric import Rubric
+from joshi.schema import Sample
+from joshi.surrogates import fill
+from joshi.workspace import explain
+
+Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(curate)
+    review = typer.Typer(no_args_is_help=True, help="Let a person decide on candidates.")
+    review.command("export")(review_export)
+    review.command("import")(review_import)
+    app.add_typer(review, name="review")
+    dataset = typer.Typer(no_args_is_help=True, help="Freeze, show, verify and compare dataset versions.")
+    dataset.command("freeze")(freeze)
+    dataset.command("show")(show)
+    dataset.command("verify")(verify)
+    dataset.command("diff")(diff)
+    app.add_typer(dataset, name="dataset")
+    app.command()(redact)
+    app.command()(check)
+
+
+def ensure_base(current: Session) -> None:
+    """The base's tokenizer counts tokens for the rubric; import it if that has not happened."""
+    if base.STAGE.current(current.plan, current.workspace) is None:
+        base.run(current.plan, current.workspace, current.progress)
+
+
+def curate(
+    context: typer.Context,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders, in place of the plan's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read, mine, redact, check and dedupe transcripts into candidates."""
+    current = session(context)
+    if paths:
+        current.flags["transcripts.paths"] = json.dumps([str(path.resolve()) for path in paths])
+    with current.workspace.lock():
+        ensure_base(current)
+        manifest = curation.run(current.plan, current.workspace, current.progress)
+    if as_json:
+        print_json(manifest.metrics)
+        return
+    m = manifest.metrics
+    table = Table(title="Curation", show_header=False)
+    r, c = m["records"], m["candidates"]
+    table.add_row(
+        "records read", f"{r['read']} = {r['kept']} kept + {r['rejected']} rejected + {r['quarantined']} quarantined"
+    )
+    table.add_row("candidates", f"{c['mined']} mined = {c['kept']} kept + {c['rejected']} rejected")
+    table.add_row("rejected by", ", ".join(f"{k} {v}" for k, v in m["rejected_by"].items()) or "nothing")
+    table.add_row("redacted", ", ".join(f"{v} {k}" for k, v in m["redactions"].items()) or "nothing")
+    table.add_row("approved", f"{m['approved']} of {c['kept']}")
+    out.print(table)
+    for name in manifest.outputs:
+        err.print(str(current.workspace.root / name), style="dim", highlight=False)
+
+
+def review_export(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to write.")]) -> None:
+    """Write the pending candidates as JSON Lines for a person to decide on."""
+    current = session(context)
+    samples = reviews.apply(curation.load_candidates(current.workspace), current.workspace)
+    n = reviews.export(samples, file)
+    err.print(f"{n} pending candidates are in {file}; set each status to approved or rejected, edit ideal_answer where "
+              f"needed, then run 'joshi review import {file} --reviewer NAME'", highlight=False)  # fmt: skip
+
+
+def review_import(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The edited export.")],
+    reviewer: Annotated[str, typer.Option("--reviewer", help="Who decided.")],
+) -> None:
+    """Take a person's decisions; each is kept for good with name and time."""
+    current = session(context)
+    with current.workspace.lock():
+        samples = curation.load_candidates(current.workspace)
+        print_json(reviews.take(samples, file, reviewer, current.workspace))
+
+
+def freeze(context: typer.Context, as_json: Json = False) -> None:
+    """Freeze the approved candidates as the next dataset version."""
+    current = session(context)
+    with current.workspace.lock():
+        manifest = datasets.run(current.plan, current.workspace, current.progress)
+    if as_json:
+        print_json(manifest.metrics)
+    else:
+        out.print(f"{manifest.metrics['dataset']} v{manifest.metrics['version']}: {manifest.metrics['sft']} samples")
+
+
+def show(context: typer.Context) -> None:
+    """Print the newest version's manifest."""
+    current = session(context)
+    newest = datasets.latest(current.plan, current.workspace)
+    if newest is None:
+        raise JoshiError(f"no version of {current.plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
+    print_json(newest.model_dump(exclude={"approvals"}))
+
+
+def verify(context: typer.Context, version: Annotated[int, typer.Argument(help="Version number.")]) -> None:
+    """Check every frozen file against its sha256; exit 3 and name the file if one changed."""
+    current = session(context)
+    if changed := datasets.verify(current.plan, current.workspace, version):
+        raise GateRefused(f"v{version} is not what was frozen: {', '.join(changed)} changed; restore it from a backup")
+    out.print(f"v{version} is unchanged")
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[int, typer.Argument(help="The earlier version.")],
+    new: Annotated[int, typer.Argument(help="The later version.")],
+) -> None:
+    """Ids of samples added, removed and changed between two versions."""
+    current = session(context)
+    print_json(datasets.difference(current.plan, current.workspace, old, new))
+
+
+def redact(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A text file, or - for standard input.")],
+    as_json: Json = False,
+) -> None:
+    """Print a text without direct identifiers, prices as ranges."""
+    current = session(context)
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise JoshiError(f"{file} is not UTF-8 text; convert it and run again") from error
+    except OSError as error:
+        raise explain(error, Path(file)) from error
+    redacted, counts = redact_text(text, current.plan)
+    if as_json:
+        print_json({"text": redacted, "redactions": counts})
+    else:
+        typer.echo(redacted, nl=not redacted.endswith("\n"))
+
+
+def check(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON Lines of samples; ideal_answer is what is checked.")],
+) -> None:
+    """Run the rubric on given answers; JSON Lines of findings come out."""
+    current = session(context)
+    ensure_base(current)
+    rubric = Rubric(current.plan, base.tokenizer(current.workspace))
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise JoshiError(f"{file} cannot be read: {error}; give a UTF-8 file of JSON Lines") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            sample = fill(Sample.model_validate_json(line), current.plan.seed)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the line"
+            raise JoshiError(f"{file}:{number}: {where}: {first['msg']}; expected a sample record") from error
+        findings = rubric.check(sample.ideal_answer, sample)
+        row = {"id": sample.id, "score": rubric.score(sample.ideal_answer, sample)}
+        typer.echo(json.dumps(row | {"findings": [f.model_dump() for f in findings]}, ensure_ascii=False))

@@ -1,0 +1,68 @@
+"""What every command shares: the workspace, the plan, where output goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from joshi.errors import PlanError
+from joshi.plan import LoadedPlan, Plan, load_plan
+from joshi.progress import Progress
+from joshi.workspace import Workspace
+
+out = Console()
+err = Console(stderr=True)
+
+
+@dataclass
+class Session:
+    root: Path
+    flags: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        return Workspace(self.root)
+
+    @cached_property
+    def loaded(self) -> LoadedPlan:
+        return load_plan(self.workspace.plan_file, flags=self.flags)
+
+    @property
+    def plan(self) -> Plan:
+        return self.loaded.plan
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(err)
+
+
+def session(context: typer.Context) -> Session:
+    found = context.find_object(Session)
+    assert found is not None  # the callback makes it before any command
+    return found
+
+
+def open_session(root: Path, settings: list[str]) -> Session:
+    """Parse --set KEY=VALUE flags and send warnings to standard error."""
+    flags: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise PlanError(f"--set {setting}: expected KEY=VALUE, such as --set sft.epochs=2")
+        flags[key.strip()] = value.strip()
+    handler = RichHandler(console=err, show_time=False, show_path=False, show_level=False, markup=False)
+    logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
+    logging.getLogger("joshi").setLevel(logging.INFO)
+    return Session(root, flags)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

@@ -1,0 +1,150 @@
+"""The evaluation report as one HTML page: no scripts, nothing fetched, every text of a model escaped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from joshi.evaluation.plots import curves_plot, lengths_plot, present, rules_plot, words
+from joshi.workspace import write_text
+
+MINUS = "\N{MINUS SIGN}"
+SYMBOLS = {"pass": "✓", "fail": "✗", "insufficient": "?"}
+HEADLINES = {"pass": "Pass", "fail": "Fail", "insufficient": "Insufficient data"}
+ENDINGS = {"stop": "ended by itself", "length": "cut off", "empty": "empty", "loop": "looping"}
+
+ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # terminal titles and links
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movements
+    r"|\x1b[ -/]*[0-~]"
+)
+HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters other than tab and newline
+    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # these would reorder the text around them
+    r"|[\u200b\u2060-\u2065\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"  # invisible
+    r"|[\ud800-\udfff\ufffe\uffff]"  # no characters: neither UTF-8 nor SVG can hold them
+)
+
+
+def write_page(report: dict[str, Any], target: Path) -> None:
+    """Write the page of an evaluation report; the same report gives the same bytes.
+
+    `report` holds what report.json holds, with the curves and the answers to show; `target` is the HTML file.
+
+    Raises:
+        JoshiError: `target` cannot be written.
+    """
+    shown = clean(report)
+    environment = Environment(
+        loader=PackageLoader("joshi", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": words, "share": share, "tokens": tokens, "score": score}
+    page = environment.get_template("page.html.j2").render(
+        report=shown,
+        systems={name: shown["systems"][name] for name in present(shown)},
+        gates=[gate_row(gate) for gate in shown["gates"]],
+        headline=HEADLINES[shown["verdict"]],
+        reason=reason(shown),
+        symbols=SYMBOLS,
+        endings=ENDINGS,
+        unreviewed=shown["reviewed"].lower().startswith("not"),
+        rules_plot=rules_plot(shown),
+        lengths_plot=lengths_plot(shown),
+        curves_plot=curves_plot(shown),
+        rules_caption=rules_caption(shown),
+        lengths_caption=lengths_caption(shown),
+        curves_caption=curves_caption(shown["curves"]),
+    )
+    write_text(target, page)
+
+
+def clean(value: Any) -> Any:
+    """The same value with every text freed of terminal escapes, control and invisible characters."""
+    if isinstance(value, str):
+        return HIDDEN.sub("", ESCAPES.sub("", value.replace("\r\n", "\n")))
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    return [clean(item) for item in value] if isinstance(value, list) else value
+
+
+def reason(report: dict[str, Any]) -> str:
+    """Why the verdict is what it is, in one sentence."""
+    required = [gate for gate in report["gates"] if gate["required"]]
+    if report["verdict"] == "pass":
+        return f"Every required gate passed, on {report['systems']['shipped']['n']} held-out answers."
+    named = [gate["text"] for gate in required if gate["verdict"] == report["verdict"]]
+    told = f"{len(named)} of {len(required)} required gates "
+    told += "failed" if report["verdict"] == "fail" else "could not be decided with so few answers"
+    return f"{told}: {'; '.join(named)}."
+
+
+def gate_row(gate: dict[str, Any]) -> dict[str, Any]:
+    """A gate with its numbers as text: shares (fractions within -1..1) in percent, all else as it is."""
+    numbers = [gate[key] for key in ("measured", "bound", "low", "high") if gate[key] is not None]
+    fractions = all(-1 <= number <= 1 for number in numbers) and any(isinstance(n, float) for n in numbers)
+    form = share if fractions else score
+    sign = {"below": "below", "above": "at least"}[gate["direction"]]
+    return gate | {
+        "measured": form(gate["measured"]),
+        "bound": f"{sign} {form(gate['bound'])}",
+        "interval": "–" if gate["low"] is None else f"{form(gate['low'])} to {form(gate['high'])}",
+    }
+
+
+def share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}".replace("-", MINUS)
+
+
+def tokens(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+def score(value: float | None) -> str:
+    """At most one decimal, none that is zero."""
+    return "–" if value is None else f"{value:.1f}".removesuffix(".0").replace("-", MINUS)
+
+
+def rules_caption(report: dict[str, Any]) -> str:
+    rates = [
+        f"{share(system['all_rules']['rate'])} of the answers of “{system['label']}”"
+        for system in (report["systems"][name] for name in reversed(present(report)))
+    ]
+    return f"Every rule at once is followed by {', '.join(rates[:-1])} and {rates[-1]}."
+
+
+def lengths_caption(report: dict[str, Any]) -> str:
+    shipped, base = report["systems"]["shipped"], report["systems"]["base"]
+    p90 = tokens(shipped["tokens"]["p90"])
+    return (
+        f"Nine in ten answers of “{shipped['label']}” have at most {p90} tokens (P90), "
+        f"of “{base['label']}” at most {tokens(base['tokens']['p90'])}; the gate asks for fewer than "
+        f"{report['p90_limit']}, and one answer may have {report['length_limit']}."
+    )
+
+
+def curves_caption(curves: dict[str, Any]) -> str:
+    sft, preference = curves["sft"], curves["preference"]
+    parts = [_course("SFT training loss", sft["loss"]), _course("held-out loss", sft["heldout_loss"])]
+    if preference:
+        parts.append(_course("preference accuracy", preference["accuracy"]))
+    told = "; ".join(part for part in parts if part)
+    ending = "" if preference else " The plan has no preference training."
+    return f"{told[:1].upper()}{told[1:]}.{ending}" if told else f"No step was recorded.{ending}"
+
+
+def _course(what: str, values: list[float]) -> str:
+    """From where to where a curve went; empty if it has no points."""
+    if not values:
+        return ""
+    first, last = values[0], values[-1]
+    if len(values) == 1:
+        return f"{what} was {last:.2f} at the one step recorded"
+    verb = "fell" if last < first else "rose" if last > first else "stayed"
+    return f"{what} {verb} from {first:.2f} to {last:.2f}"

@@ -1,0 +1,205 @@
+"""Read chats of any known shape into `Conversation`: nothing is lost in silence, bad input stops no run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from joshi.errors import JoshiError
+from joshi.schema import Conversation
+from joshi.transcripts import email_history
+from joshi.transcripts.chat import read_chat
+from joshi.transcripts.corpora import read_casino, read_craigslist
+from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
+from joshi.transcripts.documents import Element, Found, Text, intact
+from joshi.transcripts.fields import Fields
+from joshi.transcripts.thread import read_thread
+from joshi.transcripts.unread import Refused, Unread, printable, rejected
+from joshi.workspace import files_below
+
+__all__ = ["Unread", "read"]
+
+Outcome = tuple[Found, Conversation | Refused]
+
+# Capitals, as such papers are written: licence-renewals.jsonl is a transcript.
+_PAPERS = re.compile(r"SOURCE\.txt|(?:README|LICENCE|LICENSE).*")
+_READERS: dict[Shape, Callable[[dict[str, Any], str, str], Conversation]] = {
+    Shape.CHAT: read_chat,
+    Shape.CASINO: read_casino,
+    Shape.CRAIGSLIST: read_craigslist,
+}
+
+
+def read(paths: Sequence[Path], buyer_domains: Sequence[str] = ()) -> Iterator[Conversation | Unread]:
+    """Yield one item for every record of these files, and of every file below these folders in sorted order.
+
+    A record is a line of JSON Lines, an element of a JSON array, a text file, or all e-mails of one thread in
+    a file; a file that cannot be taken apart is one record. `buyer_domains` are the buyer's mail domains,
+    for sources that do not say who buys. Ids are unique over the run.
+
+    Raises:
+        JoshiError: a path does not exist (at once), or a file or folder cannot be read.
+    """
+    files = [found for path in paths for found in _files(path)]
+    return _read(files, tuple(buyer_domains))
+
+
+def _files(path: Path) -> list[tuple[Path, str]]:
+    """Every file, with the name it is reported by; of a folder's files, not its hidden ones and papers."""
+    try:
+        if not path.exists():
+            raise JoshiError(f"{path} does not exist; give a transcript file, or a folder of them")
+        if path.is_file():
+            return [(path, _name(path.name))]
+        if not path.is_dir():
+            raise JoshiError(f"{path} is neither a file nor a folder; give a transcript file, or a folder of them")
+        _check_folders(path)
+        return [
+            (file, _name(file.relative_to(path).as_posix()))
+            for file in files_below(path)
+            if not _PAPERS.fullmatch(file.name)
+        ]
+    except OSError as error:
+        raise _unreadable(error, path) from error
+
+
+def _check_folders(path: Path) -> None:
+    """Fail on a folder that may not be listed: looking for files in it would find none and say nothing."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for _, folders, _ in os.walk(path, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+
+
+def _name(name: str) -> str:
+    # A file name is bytes; what is not UTF-8 in it is written out, so that every record stays UTF-8.
+    return printable(os.fsencode(name).decode(errors="backslashreplace"), len(name) * 4)
+
+
+def _unreadable(error: OSError, path: Path) -> JoshiError:
+    return JoshiError(
+        f"{error.filename or path} cannot be read ({error.strerror or error}); "
+        "give this user read access or take it away, and run again"
+    )
+
+
+def _read(files: list[tuple[Path, str]], buyer_domains: tuple[str, ...]) -> Iterator[Conversation | Unread]:
+    owners: dict[str, str] = {}
+    for path, source in files:
+        try:
+            with path.open("rb") as file:
+                for found, outcome in _outcomes(file, path.suffix.lower(), source, buyer_domains):
+                    place = f"{source}:{found.line}" if found.line else source
+                    if isinstance(outcome, Refused):
+                        yield _unread(source, found, outcome)
+                    elif outcome.id in owners:
+                        yield _unread(source, found, _clash(outcome.id, owners[outcome.id]))
+                    else:
+                        owners[outcome.id] = place
+                        yield outcome
+        except OSError as error:
+            raise _unreadable(error, path) from error
+
+
+def _outcomes(file: BinaryIO, suffix: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
+    if suffix not in SUFFIXES:
+        what = f"{suffix} files are" if suffix else "a file without a suffix is"
+        yield Text(file), rejected(f"{printable(what, 40)} not read; expected one of {', '.join(SUFFIXES)}")
+        return
+    try:
+        records = open_records(file, suffix)
+    except Refused as refusal:
+        yield Text(file), refusal
+        return
+    stem = source.rpartition("/")[2].rpartition(".")[0]
+    mails: dict[email_history.Thread, list[Found]] = {}
+    for found in records:
+        try:
+            first = _first_look(found, stem, source, buyer_domains)
+        except Refused as refusal:
+            yield found, refusal
+            continue
+        if isinstance(first, Conversation):
+            yield found, first
+        elif isinstance(first, email_history.Thread):
+            mails.setdefault(first, []).append(found)
+        else:
+            yield from _history(first, stem, source, buyer_domains)
+    yield from _threads(mails, stem, source, buyer_domains)
+
+
+def _first_look(
+    found: Found, stem: str, source: str, buyer_domains: tuple[str, ...]
+) -> Conversation | email_history.Thread | list[Found]:
+    """The conversation that a record is, the thread that it is one e-mail of, or the e-mails in it."""
+    if isinstance(found, Text):
+        return _usable(read_thread(found.load(), stem, source, buyer_domains))
+    value = found.load()
+    kind = shape(value)
+    if kind is Shape.HISTORY:
+        return _entries(value, found.line)
+    intact(value)
+    if kind is Shape.EMAIL:
+        return email_history.read_entry(value).thread
+    return _usable(_READERS[kind](value, f"{stem}-{found.position}", source))
+
+
+def _entries(value: dict[str, Any], line: int | None) -> list[Found]:
+    entries = Fields(value).listed("email_history")
+    if not entries:
+        raise rejected("an empty e-mail history")
+    return [Element(entry, place, f"entry {place}", line) for place, entry in enumerate(entries, 1)]
+
+
+def _history(entries: list[Found], stem: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
+    mails: dict[email_history.Thread, list[Found]] = {}
+    for found in entries:
+        try:
+            intact(found.load())
+            mails.setdefault(email_history.read_entry(found.load()).thread, []).append(found)
+        except Refused as refusal:
+            yield found, refusal
+    yield from _threads(mails, stem, source, buyer_domains)
+
+
+def _threads(
+    mails: dict[email_history.Thread, list[Found]], stem: str, source: str, buyer_domains: tuple[str, ...]
+) -> Iterator[Outcome]:
+    for found in mails.values():
+        entries: Iterable[email_history.Entry] = (email_history.read_entry(one.load()) for one in found)
+        try:
+            yield found[0], _usable(email_history.read_conversation(entries, stem, source, buyer_domains))
+        except Refused as refusal:
+            yield found[0], refusal
+
+
+def _usable(conversation: Conversation) -> Conversation:
+    """Refuse a conversation from which nothing can be learnt.
+
+    Raises:
+        Refused: rejected; fewer than two messages, or only one side speaks.
+    """
+    roles = [turn.role for turn in conversation.turns if turn.role != "system"]
+    if len(roles) < 2:
+        raise rejected(f"{len(roles)} message{'s' * (len(roles) != 1)} with text; a chat has two or more")
+    if len(set(roles)) == 1:
+        raise rejected(f"only the {roles[0]} speaks; a chat has a buyer and a supplier")
+    return conversation
+
+
+def _clash(conversation_id: str, owner: str) -> Refused:
+    shown = printable(conversation_id, 80)
+    return rejected(
+        f"the id {shown!r} is already that of {owner}; give each conversation its own id "
+        "(where a record states none, the file's name makes it: rename the file)"
+    )
+
+
+def _unread(source: str, found: Found, refusal: Refused) -> Unread:
+    reason = f"{found.where}: {refusal.reason}" if found.where else refusal.reason
+    return Unread(source, found.line, refusal.kind, reason, found.excerpt())

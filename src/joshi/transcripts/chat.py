@@ -1,0 +1,59 @@
+"""Chats as JSON: one conversation an object, roles as chat APIs name them or as Joshi does.
+
+{"id"?, "messages": [{"role", "content", "name"?, "at"?, "state"?}], "participants"?, "context"?}. `state`,
+`participants` and `context` hold Joshi's own records State, Participant and ConversationState.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from joshi.schema import Conversation, ConversationState, Participant, State, Turn
+from joshi.transcripts.bodies import tidy
+from joshi.transcripts.fields import Fields
+from joshi.transcripts.unread import printable, quarantined, rejected
+
+_ROLES: dict[str, Literal["buyer", "supplier", "system"]] = {
+    "supplier": "supplier",
+    "user": "supplier",
+    "buyer": "buyer",
+    "assistant": "buyer",
+    "system": "system",
+}
+
+
+def read_chat(value: dict[str, Any], default_id: str, source: str) -> Conversation:
+    """One conversation; messages without text are no turns.
+
+    Raises:
+        Refused: rejected for a role that is neither side's; quarantined for a value of the wrong type.
+    """
+    chat = Fields(value)
+    context = chat.inner("context")
+    turns = [_turn(message) for message in chat.rows("messages")]
+    return Conversation(
+        id=chat.identifier("id") or default_id,
+        source=source,
+        participants=[row.record(Participant) for row in chat.rows("participants")],
+        turns=[turn for turn in turns if turn.text],
+        state=context.record(ConversationState),
+    )
+
+
+def _turn(message: Fields) -> Turn:
+    written = message.text("role")
+    role = _ROLES.get((written or "").strip().casefold())
+    if role is None:
+        found = "no role" if written is None else f"the role {printable(written, 30)!r}"
+        raise rejected(f"{message.path} has {found}; a role must be one of {', '.join(_ROLES)}")
+    content = message.text("content")
+    if content is None:
+        raise quarantined(f"{message.path}.content must be text, found nothing")
+    state = message.inner("state")
+    return Turn(
+        speaker=message.text("name") or role,
+        role=role,
+        text=tidy(content),
+        at=message.text("at"),
+        state=state.record(State) if state.values else None,
+    )

@@ -1,0 +1,229 @@
+"""ProcWise e-mail histories: EmailHistoryEntry objects, one conversation for each thread with a supplier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+from joshi.schema import Conversation, ConversationState, Participant, State, Turn
+from joshi.transcripts.addresses import SET_BUYER_DOMAINS, Address, parse_address
+from joshi.transcripts.amounts import money
+from joshi.transcripts.bodies import html_body, plain_body
+from joshi.transcripts.documents import LARGEST_RECORD
+from joshi.transcripts.fields import Fields
+from joshi.transcripts.unread import printable, quarantined, rejected
+
+Role = Literal["buyer", "supplier"]
+T = TypeVar("T")
+
+_DIRECTIONS: dict[str, Role] = {"inbound": "supplier", "outbound": "buyer"}
+_PRICES = {
+    "target_price": "Target price",
+    "walkaway_price": "Walk-away price",
+    "market_floor_price": "Market floor price",
+}
+
+
+@dataclass(frozen=True)
+class Thread:
+    """What the e-mails of one conversation have in common; empty where the source does not say."""
+
+    workflow: str
+    supplier: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One e-mail, every value checked for its type."""
+
+    thread: Thread
+    sent_at: str | None
+    round: int | None
+    text: str
+    sender: Address
+    direction: str
+    supplier: Participant
+    buyer: Participant
+    received: State  # what the buyer's system made of the supplier's message
+    rationale: str | None
+    state: ConversationState
+    prices: str | None
+
+
+def read_entry(value: Any) -> Entry:
+    """One e-mail of a history.
+
+    Raises:
+        Refused: quarantined; not an object, or a value of the wrong type.
+    """
+    if not isinstance(value, dict):
+        raise quarantined("not an e-mail: expected an object")
+    entry = Fields(value)
+    metadata, negotiation = entry.inner("metadata"), entry.inner("negotiation_context")
+    workflow = metadata.identifier("workflow_id") or entry.inner("thread_headers").identifier("thread_id")
+    rationale = entry.inner("decision").values.get("rationale")
+    return Entry(
+        thread=Thread(workflow or "", entry.identifier("supplier_id") or ""),
+        sent_at=entry.text("sent_at"),
+        round=entry.whole("round_number"),
+        text=plain_body(entry.text("body_text") or "") or html_body(entry.text("body_html") or ""),
+        sender=parse_address(entry.text("sender") or ""),
+        direction=(metadata.text("direction") or "").strip().casefold(),
+        supplier=Participant(
+            role="supplier",
+            firm=entry.text("supplier_name"),
+            person=metadata.text("supplier_contact"),
+            email=metadata.text("supplier_email"),
+            phone=metadata.text("supplier_phone"),
+        ),
+        buyer=Participant(role="buyer", firm=metadata.text("buyer_name"), person=metadata.text("buyer_contact")),
+        received=State(
+            supplier_sentiment=negotiation.text("supplier_sentiment"),
+            outstanding_asks=negotiation.texts("outstanding_asks"),
+            current_offer=_price(negotiation, "current_offer"),
+            brief=None,
+        ),
+        rationale=rationale if isinstance(rationale, str) else None,
+        state=ConversationState(
+            item=negotiation.text("item") or metadata.text("item"),
+            family=metadata.text("family"),
+            facts=negotiation.texts("facts"),
+            notes=negotiation.text("notes"),
+        ),
+        prices=_prices(negotiation),
+    )
+
+
+def read_conversation(
+    entries: Iterable[Entry], default_id: str, source: str, buyer_domains: Sequence[str]
+) -> Conversation:
+    """The e-mails of one thread as a conversation, in the order in which they were sent.
+
+    Raises:
+        Refused: rejected if the buyer cannot be told from the supplier; quarantined if all is too large.
+    """
+    mails = _in_order(_bounded(entries))
+    thread = mails[0].thread
+    known = {mail.supplier.email.casefold() for mail in mails if mail.supplier.email}
+    sent = [(mail, _role(mail, known, buyer_domains)) for mail in mails]
+    return Conversation(
+        id=":".join(part for part in (thread.workflow or default_id, thread.supplier) if part),
+        source=source,
+        participants=[
+            *_participants("supplier", [mail.supplier for mail in mails], _senders(sent, "supplier")),
+            *_participants("buyer", [mail.buyer for mail in mails], _senders(sent, "buyer")),
+        ],
+        turns=[_turn(mail, role) for mail, role in sent if mail.text],
+        state=ConversationState(
+            item=_first(mail.state.item for mail in mails),
+            family=_first(mail.state.family for mail in mails),
+            facts=_distinct(fact for mail in mails for fact in mail.state.facts),
+            notes=" ".join(_distinct(note for mail in mails for note in (mail.state.notes, mail.prices))) or None,
+        ),
+    )
+
+
+def _bounded(entries: Iterable[Entry]) -> list[Entry]:
+    mails: list[Entry] = []
+    characters = 0
+    for entry in entries:
+        characters += len(entry.text)
+        if characters > LARGEST_RECORD:
+            raise quarantined(f"the thread is over {LARGEST_RECORD // 2**20} MB; split it")
+        mails.append(entry)
+    return mails
+
+
+def _in_order(mails: list[Entry]) -> list[Entry]:
+    """By date; as they stand in the source if one has no ISO date, since half an order is none."""
+    dates = [_date(mail.sent_at) for mail in mails]
+    if any(date is None for date in dates):
+        return mails
+    return [mails[place] for place in sorted(range(len(mails)), key=lambda place: (dates[place], place))]
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _role(mail: Entry, supplier_emails: set[str], buyer_domains: Sequence[str]) -> Role:
+    if mail.direction in _DIRECTIONS:
+        return _DIRECTIONS[mail.direction]
+    if mail.sender.email and mail.sender.email.casefold() in supplier_emails:
+        return "supplier"
+    if mail.sender.within(buyer_domains):
+        return "buyer"
+    sender = printable(str(mail.sender), 80)
+    raise rejected(f"{sender} can be told neither as buyer nor as supplier; {SET_BUYER_DOMAINS}")
+
+
+def _turn(mail: Entry, role: Role) -> Turn:
+    state = mail.received if role == "supplier" else State(brief=mail.rationale)
+    named = mail.supplier if role == "supplier" else mail.buyer
+    known_sender = mail.sender.name or named.person or mail.sender.email
+    return Turn(
+        speaker=known_sender or role,
+        role=role,
+        text=mail.text,
+        at=mail.sent_at,
+        round=mail.round,
+        state=state if state != State(brief=None) else None,
+    )
+
+
+def _senders(sent: list[tuple[Entry, Role]], role: Role) -> list[Address]:
+    return list(dict.fromkeys(mail.sender for mail, sender_role in sent if sender_role == role))
+
+
+def _participants(role: Role, named: list[Participant], senders: list[Address]) -> list[Participant]:
+    """Everyone on one side: first the one whom the metadata names, then whoever else wrote.
+
+    No name is lost, because redaction knows a person by this list.
+    """
+    main = Participant(
+        role=role,
+        firm=_first(entry.firm for entry in named),
+        person=_first([*(entry.person for entry in named), *(sender.name for sender in senders)]),
+        email=_first([*(sender.email for sender in senders), *(entry.email for entry in named)]),
+        phone=_first(entry.phone for entry in named),
+    )
+    others = [
+        *(Participant(role=role, firm=main.firm, person=one.name, email=one.email) for one in senders),
+        *named,
+    ]
+    distinct = {one.model_dump_json(): one for one in others if not _covers(main, one)}
+    people = [main, *distinct.values()]
+    return [one for one in people if one != Participant(role=role)]
+
+
+def _covers(person: Participant, other: Participant) -> bool:
+    """Whether `other` says nothing that `person` does not."""
+    known = person.model_dump()
+    return all(value in (None, known[key]) for key, value in other.model_dump().items())
+
+
+def _price(negotiation: Fields, key: str) -> str | None:
+    value = negotiation.amount(key)
+    return money(value, negotiation.text("currency")) or None if value is not None else None
+
+
+def _prices(negotiation: Fields) -> str | None:
+    """ "Target price £11,900; walk-away price £12,600." from those of the three prices that are known."""
+    parts = [f"{name} {price}" for key, name in _PRICES.items() if (price := _price(negotiation, key))]
+    if not parts:
+        return None
+    return "; ".join([parts[0], *(part[0].lower() + part[1:] for part in parts[1:])]) + "."
+
+
+def _first(values: Iterable[str | None]) -> str | None:
+    return next((value for value in values if value and value.strip()), None)
+
+
+def _distinct(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value.strip() for value in values if value and value.strip()))

@@ -1,0 +1,126 @@
+"""Tree packing must be exact: the same log-probabilities and gradients as one sequence at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
+
+from joshi.base.tensors import LINEAR
+from joshi.plan import Plan
+from joshi.prompt import Encoded
+from joshi.training.attention import NAME, tree_attention
+from joshi.training.objectives import answer_log_probs, sequence_log_probs, sft_loss
+from joshi.training.packing import build, pack
+from joshi.training.trainer import lora
+
+VOCABULARY = 11
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def tiny(architecture: str, attention: str) -> Any:
+    torch.manual_seed(0)
+    if architecture == "llama":
+        model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE, attn_implementation=attention))
+    else:
+        model = Phi3ForCausalLM(Phi3Config(**SHAPE, attn_implementation=attention))
+    plan = Plan.model_validate({"sft": {"rank": 4, "alpha": 8, "dropout": 0.0}})
+    model = lora(model.double(), plan, LINEAR[architecture])
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # PEFT starts B at zero, where A has no gradient
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.1
+    return model.eval()
+
+
+MODELS = {a: (tiny(a, NAME), tiny(a, "sdpa")) for a in ("llama", "phi3")}
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[Encoded]:
+    """Sequences over few letters, so that many share prefixes, some are prefixes of others and some are equal."""
+    stems = draw(st.lists(st.lists(st.integers(2, 5), max_size=6), min_size=1, max_size=3))
+    sequences = []
+    for _ in range(draw(st.integers(1, 6))):
+        stem = draw(st.sampled_from(stems))
+        ids = [2, *stem, *draw(st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=5))]
+        first = draw(st.integers(1, len(ids) - 1))
+        sequences.append(Encoded(ids, [i >= first for i in range(len(ids))]))
+    return sequences
+
+
+def naive(model: Any, encoded: Encoded) -> torch.Tensor:
+    log_probs = model(input_ids=torch.tensor([encoded.ids])).logits[0].log_softmax(-1)
+    picked = [log_probs[k - 1, encoded.ids[k]] for k in range(1, len(encoded.ids)) if encoded.trained[k]]
+    return torch.stack(picked).sum()
+
+
+def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3"])
+@given(families(), st.sampled_from([4, 12, 1000]))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_equals_the_unpacked_computation(architecture: str, sequences: list[Encoded], budget: int) -> None:
+    packed_model, plain_model = MODELS[architecture]
+    n_tokens = sum(encoded.answer_tokens for encoded in sequences)
+    packs = pack([[encoded] for encoded in sequences], budget)
+
+    expected = torch.stack([naive(plain_model, encoded) for encoded in sequences])
+    found = torch.empty(len(sequences), dtype=torch.float64)
+    for one in packs:
+        found[list(one.members)] = sequence_log_probs(packed_model, one).detach().double()
+    # Log-probabilities are made in fp32 by design; the forward pass below them is fp64.
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+    loss = sum(sft_loss(answer_log_probs(packed_model, one), n_tokens) for one in packs)
+    assert isinstance(loss, torch.Tensor)
+    wanted = gradients(plain_model, -expected.sum() / n_tokens)
+    got = gradients(packed_model, loss)
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        scale = max(float(value.abs().max()), 1e-8)
+        torch.testing.assert_close(got[name] / scale, value / scale, rtol=1e-5, atol=1e-5)
+
+
+@given(families(), st.integers(1, 40))
+@settings(deadline=None)
+def test_packs_hold_every_sequence_once_within_the_budget(sequences: list[Encoded], budget: int) -> None:
+    packs = pack([[encoded] for encoded in sequences], budget)
+    assert sorted(member for one in packs for member in one.members) == list(range(len(sequences)))
+    for one in packs:
+        longest = max(len(sequences[member].ids) for member in one.members)
+        assert one.n_tokens <= budget or (len(one.members) == 1 and one.n_tokens == longest)
+        assert one.target.numel() == sum(sequences[m].answer_tokens for m in one.members)
+
+
+def test_a_shared_prefix_is_laid_out_once() -> None:
+    prompt = list(range(2, 8))
+    a = Encoded([*prompt, 8, 1], [False] * 6 + [True] * 2)
+    b = Encoded([*prompt, 9, 10, 1], [False] * 6 + [True] * 3)
+    one = build([a, b], [0, 1])
+    assert one.n_tokens == len(prompt) + 2 + 3
+    assert one.position_ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8]
+
+
+def test_attention_without_a_tree_is_refused() -> None:
+    states = torch.zeros(1, 1, 2, 4)
+    with pytest.raises(ValueError, match="tree"):
+        tree_attention(torch.nn.Identity(), states, states, states, None)

@@ -65,6 +65,9 @@ _PHRASES = re.compile(
 )
 
 
+_THEIRS = re.compile(r"\b(?:your|their|his|her)\s*$", re.IGNORECASE)
+
+
 def check(answer: str, context: Context, open_text: str, terms: Sequence[str]) -> Finding:
     """`open_text` is all of the context that both sides know; `terms` are the plan's own words."""
     if found := _IDENTIFIERS.search(answer):
@@ -76,7 +79,8 @@ def check(answer: str, context: Context, open_text: str, terms: Sequence[str]) -
         return _failed(span, "something that only the internal notes say", answer)
     # What the supplier said first ('our board must approve') is no secret of the buyer's.
     for found in _PHRASES.finditer(answer):
-        if found.group().lower() not in open_text.lower():
+        theirs = _THEIRS.search(answer, 0, found.start()) or found.group().lower() in open_text.lower()
+        if not theirs:
             return _failed(found.span(), "how the buyer works inside", answer)
     return Finding(rule=RULE, passed=True, message="nothing internal")
 

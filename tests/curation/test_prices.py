@@ -1,0 +1,71 @@
+"""Prices become ranges that hold them; every other number stays."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from joshi.curation.prices import as_range, find_bare, find_prices
+from joshi.surrogates import PRICE_RANGE, amount
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "values"),
+    [
+        ("we ask £12,450 for it", "£", (12450,)),
+        ("about $1.2k", "$", (1200,)),
+        ("12.5k EUR", "€", (12500,)),
+        ("1.250,00 € netto", "€", (1250,)),
+        ("twelve thousand pounds", "£", (12000,)),
+        ("£8–9 a unit", "£", (8, 9)),
+        ("Rs 4,50,000 in all", "₹", (450000,)),
+        ("CHF 1'250 each", "CHF ", (1250,)),
+        ("EUR 8.90/unit", "€", (8.9,)),
+        ("12p a sheet", "£", (0.12,)),
+        ("Unit 6 £11,200", "£", (11200,)),
+    ],
+)
+def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:
+    prices = find_prices(text)
+    assert [(p.unit, p.values) for p in prices] == [(unit, values)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["net 45 days", "No. 5 valve", "2.5% off", "500 units by 14 March 2026", "lead time 6-8 weeks", "at 7 p.m.", "ISO 9001"],
+)
+def test_other_numbers_are_left_alone(text: str) -> None:
+    assert find_prices(text) == []
+
+
+def test_a_bare_number_is_a_price_when_the_talk_shows_it() -> None:
+    known = {7.95: "£", 600.0: "£"}
+    assert [p.values for p in find_bare("Can you do 7.95?", known)] == [(7.95,)]
+    assert find_bare("We need 600 kg at once", known) == []
+
+
+@given(
+    st.floats(0.01, 1e8).map(lambda value: float(f"{value:.5g}")),
+    st.sampled_from([0.05, 0.1, 0.3, 0.5]),
+    st.sampled_from(["£", "€", "CHF "]),
+    st.integers(0, 2),
+)
+def test_the_value_lies_inside_its_range(value: float, band: float, unit: str, finer: int) -> None:
+    text = as_range(value, unit, band, 7, finer)
+    found = PRICE_RANGE.fullmatch(text)
+    assert found is not None
+    low, high = amount(found["low"], found["lowk"]), amount(found["high"], found["highk"])
+    assert low - 1e-9 * value <= value <= high + 1e-9 * value
+    assert low < high
+    assert text == as_range(value, unit, band, 7, finer)
+
+
+def test_the_place_inside_differs_from_value_to_value() -> None:
+    places = set()
+    for value in (10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0):
+        found = PRICE_RANGE.fullmatch(as_range(value, "£", 0.1, 7, 1))
+        assert found is not None
+        low, high = amount(found["low"], found["lowk"]), amount(found["high"], found["highk"])
+        places.add(round((value - low) / (high - low), 2))
+    assert len(places) >= 4

@@ -1,0 +1,96 @@
+"""Direct identifiers go, consistently; what the talk is about stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from joshi.curation.redact import redact_conversation, redact_text
+from joshi.plan import Plan
+from joshi.schema import Conversation, ConversationState, Participant, Sample, Turn
+from joshi.surrogates import PLACEHOLDER, PRICE_RANGE, fill
+
+PLAN = Plan()
+TALK = Conversation(
+    id="t",
+    source="test",
+    participants=[
+        Participant(role="supplier", firm="Pellworth Films Ltd", person="Gareth Pugh", email="g.pugh@pellworth.example"),
+        Participant(role="buyer", firm="Osterby Bakeries", person="Helen Marchbank"),
+    ],
+    turns=[
+        Turn(
+            speaker="s",
+            role="supplier",
+            text="Morning Helen, GARETH here from Pellworth Films. £1,795/t under PO 4500817, account HR-20774. "
+            "Call 01632 960417, pay to GB29 NWBK 6016 1331 9268 19. Mr Ansell at Pellworth agrees; net 45, 48 tonnes.",
+        ),
+        Turn(speaker="b", role="buyer", text="Gareth's figure of 1,795 on 4500817 is clear. Could Mr Ansell confirm?"),
+    ],
+    state=ConversationState(notes="Target £1,690/t; approver Derek Ansell.", item="48 tonnes of film"),
+)
+
+
+def test_identifiers_and_prices_are_gone_everywhere() -> None:
+    redacted, counts = redact_conversation(TALK, PLAN)
+    text = redacted.model_dump_json()
+    secrets = ["Helen", "Gareth", "GARETH", "Pellworth", "Ansell", "4500817", "HR-20774", "960417", "NWBK", "1,795", "1,690"]
+    assert [secret for secret in secrets if secret in text] == []
+    assert "net 45" in text
+    assert "48 tonnes" in text
+    assert counts["PERSON"] >= 4
+
+
+def test_one_identifier_has_one_placeholder() -> None:
+    redacted, _ = redact_conversation(TALK, PLAN)
+    first, second = (turn.text for turn in redacted.turns)
+    ansell = next(p.group() for p in PLACEHOLDER.finditer(first.split("Mr ")[1]))
+    assert f"Mr {ansell}" in second
+    order = first.split("PO ")[1].split(",")[0]
+    assert order in second
+    price = PRICE_RANGE.search(first)
+    assert price is not None
+    assert price.group() in second
+
+
+def test_two_prices_never_share_a_range() -> None:
+    talk = TALK.model_copy(update={"turns": [Turn(speaker="s", role="supplier", text="£7.95 or £8.05 or £7.90 or £8.00")]})
+    redacted, _ = redact_conversation(talk, PLAN)
+    ranges = [m.group() for m in PRICE_RANGE.finditer(redacted.turns[0].text)]
+    assert len(set(ranges)) == 4
+
+
+def test_text_without_a_conversation() -> None:
+    text, counts = redact_text("Mail anna@firm.example about £12,450 by 14 March.", PLAN)
+    assert "anna@" not in text
+    assert "12,450" not in text
+    assert "14 March" in text
+    assert counts == {"EMAIL": 1, "PRICE": 1}
+
+
+@given(st.text(max_size=120))
+@settings(deadline=None, max_examples=40)
+def test_any_text_is_redacted_without_failing(text: str) -> None:
+    redacted, _ = redact_text(text, PLAN)
+    assert isinstance(redacted, str)
+
+
+def test_surrogates_are_the_same_throughout_a_sample(make_sample: Callable[..., Sample]) -> None:
+    sample = make_sample(
+        "[PERSON_1]'s £12k–£13k is fair. Could [PERSON_1] confirm?",
+        "[PERSON_1] here: £12k–£13k for [SUPPLIER_1], or £9.00–£9.90 a unit.",
+        notes="Target £11k–£12k.",
+    )
+    filled = fill(sample, 7)
+    text = filled.ideal_answer + filled.context.model_dump_json()
+    assert PLACEHOLDER.search(text) is None
+    assert PRICE_RANGE.search(text) is None
+    name = filled.ideal_answer.split("'s")[0]
+    figure = filled.ideal_answer.split("'s ")[1].split(" ")[0]
+    assert filled.ideal_answer.count(name) == 2
+    assert f"{name} here: {figure}" in filled.context.history[-1].text
+    assert 12_000 <= float(figure[1:].replace(",", "")) <= 13_000
+    assert fill(sample, 7) == filled
+    assert fill(sample, 8) != filled

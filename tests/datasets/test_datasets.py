@@ -1,0 +1,148 @@
+"""A frozen version is written once, only from approved samples, and any changed byte is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from joshi import datasets, review
+from joshi.curation import approve_automatically
+from joshi.errors import GateRefused, JoshiError
+from joshi.plan import Plan
+from joshi.schema import Sample, to_jsonl
+from joshi.workspace import Workspace, write_text
+
+PLAN = Plan.model_validate({"curation": {"sft_samples": [4, 12]}})
+Make = Callable[..., Sample]
+
+
+def candidates(make: Make, conversations: int, turns: int = 2, families: int = 3) -> list[Sample]:
+    samples = []
+    for c in range(conversations):
+        for t in range(turns):
+            sample = make(f"Answer {c} {t}", name=f"c{c}", turn=t)
+            sample.provenance.family = f"f{c % families}"
+            samples.append(sample)
+    return samples
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def put(workspace: Workspace, samples: list[Sample]) -> None:
+    write_text(workspace.candidates, to_jsonl(samples))
+
+
+def test_unreviewed_samples_stop_the_freeze_and_say_how_to_review(workspace: Workspace, make_sample: Make) -> None:
+    put(workspace, candidates(make_sample, 5))
+    with pytest.raises(GateRefused, match=r"0 approved samples.*10 wait for review.*joshi review export"):
+        datasets.run(PLAN, workspace)
+    assert not workspace.dataset("phi4_humanization").exists()
+
+
+def test_a_person_reviews_and_the_freeze_takes_what_was_approved(workspace: Workspace, make_sample: Make) -> None:
+    samples = candidates(make_sample, 5)
+    put(workspace, samples)
+    file = workspace.root / "review.jsonl"
+    assert review.export(samples, file) == 10
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for i, row in enumerate(rows):
+        row["status"] = "rejected" if i == 0 else "approved"
+    rows[1]["ideal_answer"] = "A better answer"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert review.take(samples, file, "Ana", workspace) == {"approved": 9, "rejected": 1, "pending": 0}
+    metrics = datasets.run(PLAN, workspace).metrics
+    assert metrics["sft"] == 9
+    train, held_out = datasets.load_split(PLAN, workspace)
+    edited = next(s for s in [*train, *held_out] if s.ideal_answer == "A better answer")
+    assert (edited.review.reviewer, edited.review.edited) == ("Ana", True)
+
+
+def test_a_text_changed_after_its_approval_is_pending_again(workspace: Workspace, make_sample: Make) -> None:
+    samples = candidates(make_sample, 1)
+    file = workspace.root / "review.jsonl"
+    file.write_text(
+        json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": samples[0].ideal_answer}), encoding="utf-8"
+    )
+    review.take(samples, file, "Ana", workspace)
+    changed = samples[0].model_copy(update={"ideal_answer": "Something new"})
+    assert review.apply(samples, workspace)[0].review.status == "approved"
+    assert review.apply([changed], workspace)[0].review.status == "pending"
+
+
+def test_a_wrong_line_takes_no_decision(workspace: Workspace, make_sample: Make) -> None:
+    samples = candidates(make_sample, 1)
+    file = workspace.root / "review.jsonl"
+    good = json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": "x"})
+    file.write_text(good + '\n{"id": "c0/1", "status": "yes", "ideal_answer": "x"}\n', encoding="utf-8")
+    with pytest.raises(JoshiError, match=r"review\.jsonl:2: status"):
+        review.take(samples, file, "Ana", workspace)
+    assert review.apply(samples, workspace)[0].review.status == "pending"
+
+
+def frozen(workspace: Workspace, make: Make, conversations: int = 6) -> None:
+    put(workspace, [approve_automatically(s) for s in candidates(make, conversations)])
+    datasets.run(PLAN, workspace)
+
+
+def test_the_split_is_by_conversation(workspace: Workspace, make_sample: Make) -> None:
+    frozen(workspace, make_sample)
+    train, held_out = datasets.load_split(PLAN, workspace)
+    assert held_out
+    assert not {s.provenance.conversation_id for s in train} & {s.provenance.conversation_id for s in held_out}
+    assert len(train) + len(held_out) == 12
+
+
+def test_the_same_inputs_give_the_same_version_and_new_ones_the_next(workspace: Workspace, make_sample: Make) -> None:
+    frozen(workspace, make_sample)
+    before = (workspace.dataset("phi4_humanization") / "sft_v1.jsonl").read_bytes()
+    assert datasets.run(PLAN, workspace).metrics["version"] == 1
+    frozen(workspace, make_sample, conversations=5)
+    newest = datasets.latest(PLAN, workspace)
+    assert newest is not None
+    assert newest.version == 2
+    assert (workspace.dataset("phi4_humanization") / "sft_v1.jsonl").read_bytes() == before
+    changes = datasets.difference(PLAN, workspace, 1, 2)
+    assert changes == {"added": [], "removed": ["c5/0", "c5/1"], "changed": []}
+
+
+def test_too_many_samples_are_thinned_by_whole_conversations(workspace: Workspace, make_sample: Make) -> None:
+    frozen(workspace, make_sample, conversations=20)
+    train, held_out = datasets.load_split(PLAN, workspace)
+    assert len(train) + len(held_out) == 12
+    assert {len([s for s in train if s.provenance.conversation_id == c]) for c in {
+        s.provenance.conversation_id for s in train}} == {2}  # fmt: skip
+    assert len({s.provenance.family for s in train}) == 3
+
+
+def test_verify_names_the_file_that_changed(workspace: Workspace, make_sample: Make) -> None:
+    frozen(workspace, make_sample)
+    assert datasets.verify(PLAN, workspace, 1) == []
+    path = workspace.dataset("phi4_humanization") / "sft_v1.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"Answer 1 0", b"Answer 1 9"))
+    assert datasets.verify(PLAN, workspace, 1) == ["sft_v1.jsonl"]
+    with pytest.raises(JoshiError, match=r"sft_v1\.jsonl changed"):
+        datasets.load_split(PLAN, workspace)
+
+
+def test_the_card_says_that_nobody_reviewed(workspace: Workspace, make_sample: Make) -> None:
+    frozen(workspace, make_sample)
+    card = (workspace.dataset("phi4_humanization") / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert "no person has read them" in card
+
+
+def test_hugging_face_datasets_reads_it(workspace: Workspace, make_sample: Make) -> None:
+    import datasets as hugging_face
+
+    frozen(workspace, make_sample)
+    path = workspace.dataset("phi4_humanization") / "sft_v1.jsonl"
+    table = hugging_face.load_dataset(
+        "json", data_files=str(path), split="train", cache_dir=str(workspace.root / "cache")
+    )
+    assert {"instruction", "context", "ideal_answer"} <= set(table.column_names)

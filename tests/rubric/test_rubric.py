@@ -1,0 +1,157 @@
+"""Each rule on plain cases, and all of them on the labelled answers of the example."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from joshi.curation.mine import mine
+from joshi.rubric import RULES, WEIGHTS, Rubric, failed, rules_text
+from joshi.rubric.text import all_figures, figures, sentences
+from joshi.schema import Conversation, Sample
+from joshi.transcripts import read
+
+from ..conftest import EXAMPLE
+
+Make = Callable[..., Sample]
+GOOD = (
+    "Steel jumping twice in a quarter is hard on any mill. £12,450 from 14 March is workable for us on the terms you "
+    "named. Could you confirm the mill certificate for that lot?"
+)
+MESSAGE = "Steel has gone up twice and we must ask £12,450 from 14 March. Mill certificate comes with the lot."
+
+
+def broken(rubric: Rubric, make: Make, answer: str, **context: object) -> list[str]:
+    return failed(rubric.check(answer, make(answer, MESSAGE, **context)))
+
+
+def test_a_good_answer_passes_every_rule(rubric: Rubric, make_sample: Make) -> None:
+    assert broken(rubric, make_sample, GOOD) == []
+    assert rubric.score(GOOD, make_sample(GOOD, MESSAGE)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer"),
+    [
+        ("acknowledgement", "Please confirm the mill certificate."),
+        ("acknowledgement", "Our position is £12,450. Could you confirm the certificate?"),
+        ("acknowledgement", "Thank you for your email. Could you confirm the certificate?"),
+        ("no_boilerplate", f"Dear Anna, {GOOD}"),
+        ("no_boilerplate", f"{GOOD} Please do not hesitate to contact us."),
+        ("no_boilerplate", f"{GOOD}\n\nKind regards,\nOlu"),
+        ("one_next_step", "Steel jumping twice is hard. £12,450 is workable for us."),
+        ("one_next_step", f"{GOOD} Please also send the drawing."),
+        ("one_next_step", "Steel jumping twice is hard. Could you send the certificate and confirm the date?"),
+        ("no_internals", f"{GOOD} Anything higher must be approved by our finance director."),
+        ("no_internals", f"{GOOD} Our target price is lower."),
+        ("no_internals", f"{GOOD} Our comparison tool flagged this."),
+        ("grounded", GOOD.replace("£12,450", "£11,900")),
+        ("grounded", GOOD.replace("14 March", "21 April")),
+        ("grounded", GOOD.replace("the mill certificate", "the [PERSON_1] certificate")),
+        ("length", GOOD + " The lot is fine." * 60),
+        ("professional", f"That is ridiculous. {GOOD}"),
+    ],
+)
+def test_each_rule_catches_its_breach(rubric: Rubric, make_sample: Make, rule: str, answer: str) -> None:
+    assert rule in broken(rubric, make_sample, answer)
+
+
+@pytest.mark.parametrize(
+    "ordinary",
+    [
+        "Your analysis of the score marks on the casting is clear to follow.",
+        "Your policy on returns is fair to both sides.",
+        "Your board needing to approve the date is understandable.",
+    ],
+)
+def test_ordinary_words_are_no_leak(rubric: Rubric, make_sample: Make, ordinary: str) -> None:
+    answer = f"{ordinary} Could you confirm the mill certificate?"
+    message = "Our board must approve the date. " + MESSAGE
+    assert "no_internals" not in failed(rubric.check(answer, make_sample(answer, message)))
+
+
+def test_what_only_the_notes_say_is_a_leak(rubric: Rubric, make_sample: Make) -> None:
+    notes = "Target is £11,200. Quote from Brackendale at £11,750. Policy PP-114."
+    for secret in ("£11,200", "Brackendale"):
+        answer = GOOD.replace("£12,450", f"£12,450 against {secret}")
+        assert "no_internals" in broken(rubric, make_sample, answer, notes=notes)
+    assert broken(rubric, make_sample, GOOD, notes=notes) == []
+
+
+def test_spans_point_at_what_is_wrong(rubric: Rubric, make_sample: Make) -> None:
+    answer = GOOD.replace("£12,450", "£11,900")
+    finding = next(f for f in rubric.check(answer, make_sample(answer, MESSAGE)) if f.rule == "grounded")
+    assert finding.span is not None
+    assert answer[slice(*finding.span)] == "11,900"
+
+
+@given(st.text(max_size=300))
+@settings(deadline=None, max_examples=80)
+def test_any_text_gets_a_finding_of_every_rule(rubric: Rubric, make_sample: Make, answer: str) -> None:
+    findings = rubric.check(answer, make_sample(answer, MESSAGE))
+    assert tuple(finding.rule for finding in findings) == RULES
+    assert 0 <= rubric.score(answer, make_sample(answer, MESSAGE)) <= 1
+    for finding in findings:
+        if finding.span:
+            assert 0 <= finding.span[0] <= finding.span[1] <= len(answer)
+
+
+def test_weights_are_shares_of_one() -> None:
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+    assert set(WEIGHTS) == set(RULES)
+
+
+def test_the_rules_as_a_prompt_take_the_plans_numbers(rubric: Rubric) -> None:
+    text = rules_text(rubric.plan)
+    assert "20 tokens" in text
+    assert "180 tokens" in text
+
+
+def test_sentences_do_not_end_at_abbreviations() -> None:
+    text = "Item No. 5 costs Rs. 8 e.g. in lots. The rest (approx. 40) waits! Is it fine?"
+    assert [text[slice(*span)][:4] for span in sentences(text)] == ["Item", "The ", "Is i"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("£12,450", 12450), ("1.250,00 €", 1250), ("CHF 1'250", 1250), ("Rs 4,50,000", 450000), ("8,90 €", 8.9),
+        ("12.5k", 12500), ("twelve thousand five hundred", 12500), ("forty-five", 45), ("0.125", 0.125),
+    ],
+)  # fmt: skip
+def test_figures_in_every_notation(text: str, value: float) -> None:
+    assert value in all_figures(text)
+
+
+def test_figures_come_with_their_place() -> None:
+    text = "take 300 at £4.10"
+    assert [(value, text[slice(*span)]) for value, span in figures(text)] == [(300, "300"), (4.1, "4.10")]
+
+
+def labelled() -> list[tuple[Sample, set[str]]]:
+    path = Path(__file__).parents[1] / "data" / "rubric" / "example_labels.jsonl"
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    from joshi.workspace import sha256_text
+
+    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
+    conversations = (c for c in read([EXAMPLE / "transcripts"], ["buying.example"]) if isinstance(c, Conversation))
+    samples = [sample for c in conversations for sample in mine(c, 10, {})]
+    return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
+
+
+def test_rules_agree_with_the_labels_of_the_example(rubric: Rubric) -> None:
+    """The rules were tuned on these labels, so this guards against getting worse; docs/rubric.md has the table."""
+    rows = [(labels, set(failed(rubric.check(s.ideal_answer, s)))) for s, labels in labelled()]
+    assert len(rows) > 500
+    clean = [found for labels, found in rows if not labels]
+    assert sum(not found for found in clean) / len(clean) > 0.85
+    for rule in RULES:
+        wrong = [found for labels, found in rows if rule in labels]
+        assert sum(rule in found for found in wrong) / len(wrong) > 0.6, rule
+    dirty = [found for labels, found in rows if labels]
+    assert sum(bool(found) for found in dirty) / len(dirty) > 0.95

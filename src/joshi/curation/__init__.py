@@ -104,7 +104,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         "families": dict(Counter(s.provenance.family or "unknown" for s in kept).most_common()),
         "approved": sum(sample.review.status == "approved" for sample in kept),
     }
-    for (source, kind, reason), n in Counter((u.source, u.kind, _PLACE.sub("", u.reason)) for u in unread).most_common(8):
+    for (source, kind, reason), n in Counter((u.source, u.kind, _PLACE.sub("", u.reason)) for u in unread).most_common(
+        8
+    ):
         progress.warn(f"{source}: {n} record{'s' if n > 1 else ''} {kind}: {reason}")
     if conversations == 0:
         raise JoshiError(

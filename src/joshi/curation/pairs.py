@@ -22,7 +22,6 @@ from joshi.surrogates import fill
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
 
 OVER_LIMIT_TOKENS = 60  # how far past the length limit a rejected answer may run before it is cut off
-SPARE_PROMPTS = 1.5  # prompts sampled for each pair wanted: some models' answers break no rule
 
 
 def _models(plan: Plan, workspace: Workspace) -> dict[str, Path]:
@@ -49,24 +48,24 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     fewest, most = plan.curation.preference_pairs
     training, _ = datasets.load_split(plan, workspace)
     chooser = random.Random(plan.seed)
-    prompts = chooser.sample(training, min(len(training), round(most * SPARE_PROMPTS)))
-    filled = [fill(sample, plan.seed) for sample in prompts]
+    filled = [fill(sample, plan.seed) for sample in chooser.sample(training, len(training))]
     # A chosen answer that breaks a rule would teach to break it.
     filled = [sample for sample in filled if all(f.passed for f in rubric.check(sample.ideal_answer, sample))]
     sampling = Sampling(plan.preference.temperature, 1.0, plan.preference.length_limit + OVER_LIMIT_TOKENS)
-    tried: dict[str, list[tuple[str, Completion, list[Finding]]]] = {sample.id: [] for sample in filled}
+    found: dict[str, Preference] = {}
     for name, model in _models(plan, workspace).items():
         for draw in range(plan.preference.candidates):
-            wanting = [s for s in filled if not any(_broken(findings) for *_, findings in tried[s.id])]
-            done = len(filled) - len(wanting)
-            wanting = wanting[: max(0, most - done)] if draw else wanting
+            # Each round asks for what is still wanting, so that no answer is made that no pair needs.
+            wanting = [sample for sample in filled if sample.id not in found][: most - len(found)]
             answers = generate(
                 model, [_request(s, plan, f"{name}:{draw}") for s in wanting], sampling, plan, tokenizer,
                 workspace.cache, progress, f"sampling rejected answers: {name}",
             )  # fmt: skip
             for sample, answer in zip(wanting, answers, strict=True):
-                tried[sample.id].append((name, answer, rubric.check(answer.answer, sample)))
-    pairs = [pair for sample in filled if (pair := make_pair(sample, tried[sample.id], plan)) is not None][:most]
+                pair = make_pair(sample, name, answer, rubric.check(answer.answer, sample), plan)
+                if pair is not None:
+                    found[sample.id] = pair
+    pairs = [found[sample.id] for sample in filled if sample.id in found]
     if len(pairs) < fewest:
         raise GateRefused(
             f"{len(pairs)} preference pairs came out of {len(filled)} prompts, the plan needs {fewest} "
@@ -80,30 +79,26 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish([path, manifest], metrics)
 
 
-def make_pair(sample: Sample, tried: Sequence[tuple[str, Completion, list[Finding]]], plan: Plan) -> Preference | None:
-    """A pair from the first sampled answer that breaks a rule and is no repetition of the approved one."""
-    for model, answer, findings in tried:
-        broken = _broken(findings)
-        if not answer.answer or not broken or answer.answer == sample.ideal_answer:
-            continue
-        first = broken[0]
-        quoted = f" (“{answer.answer[slice(*first.span)][:80]}”)" if first.span else ""
-        return Preference(
-            id=f"{sample.id}/{model}",
-            sample_id=sample.id,
-            prompt=messages_for(sample, plan.model.system_prompt),
-            chosen=sample.ideal_answer,
-            rejected=answer.answer,
-            rationale=f"The rejected answer of the {model} model breaks {first.rule}: {first.message}{quoted}.",
-            failure_modes=[finding.rule for finding in broken],
-            origin="sampled",
-            review=sample.review,
-        )
-    return None
-
-
-def _broken(findings: Sequence[Finding]) -> list[Finding]:
-    return [finding for finding in findings if not finding.passed]
+def make_pair(
+    sample: Sample, model: str, answer: Completion, findings: Sequence[Finding], plan: Plan
+) -> Preference | None:
+    """The pair of an approved and a sampled answer; none if the sampled one breaks no rule or is empty."""
+    broken = [finding for finding in findings if not finding.passed]
+    if not answer.answer or not broken:
+        return None
+    first = broken[0]
+    quoted = f" (“{answer.answer[slice(*first.span)][:80]}”)" if first.span else ""
+    return Preference(
+        id=f"{sample.id}/{model}",
+        sample_id=sample.id,
+        prompt=messages_for(sample, plan.model.system_prompt),
+        chosen=sample.ideal_answer,
+        rejected=answer.answer,
+        rationale=f"The rejected answer of the {model} model breaks {first.rule}: {first.message}{quoted}.",
+        failure_modes=[finding.rule for finding in broken],
+        origin="sampled",
+        review=sample.review,
+    )
 
 
 def _request(sample: Sample, plan: Plan, draw: str) -> Request:
@@ -117,6 +112,7 @@ def _metrics(pairs: Sequence[Preference], tokenizer: ChatTokenizer, plan: Plan) 
     rejected = [tokenizer.count(pair.rejected) for pair in pairs]
     return {
         "pairs": len(pairs),
+        "rejected_from": dict(Counter(pair.id.rsplit("/", 1)[1] for pair in pairs)),
         "failure_modes": dict(Counter(mode for pair in pairs for mode in pair.failure_modes).most_common()),
         "tokens_chosen_mean": round(sum(chosen) / len(pairs), 1),
         "tokens_rejected_mean": round(sum(rejected) / len(pairs), 1),

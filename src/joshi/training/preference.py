@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Sequence
@@ -103,6 +104,13 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     tracking.record(plan, workspace, "dpo", log, held_out_log, metrics)
     shutil.rmtree(checkpoints)
     return stage.finish(files, metrics)
+
+
+def _at_start(sft: Path) -> dict[str, float]:
+    """What SFT measured at its end; the rewards of a policy that is its own reference are zero."""
+    last = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["curve"]["heldout"][-1]
+    zero = dict.fromkeys(("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected"), 0.0)
+    return {"heldout_loss": last["heldout_loss"], "end_probability": last["end_probability"]} | zero
 
 
 def encode_pair(pair: Preference, tokenizer: ChatTokenizer) -> list[Encoded]:

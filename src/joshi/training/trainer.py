@@ -78,15 +78,24 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Moves the bar and measures the held-out answers at the start, now and then, and at the end."""
 
-    def __init__(self, measure: Callable[[Any], dict[str, float]], every: int, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        measure: Callable[[Any], dict[str, float]],
+        every: int,
+        advance: Callable[[int], None],
+        known: dict[str, float] | None,
+    ) -> None:
         self._measure = measure
+        self._known = known  # what was measured before the first step, where an earlier stage did that
         self._every = every
         self._advance = advance
         self.history: list[dict[str, float]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._advance(state.global_step)
-        if state.global_step == 0:
+        if state.global_step == 0 and self._known is not None:
+            self._keep(self._known, state)
+        elif state.global_step == 0:
             self._record(kwargs["model"], state)
         else:  # resumed: what was measured before is in the state
             self.history = [entry for entry in state.log_history if "heldout_loss" in entry]
@@ -102,6 +111,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         with torch.no_grad():
             measured = self._measure(model)
         model.train(was_training)
+        self._keep(measured, state)
+
+    def _keep(self, measured: dict[str, float], state: Any) -> None:
         entry = {"step": float(state.global_step), **measured}
         self.history.append(entry)
         state.log_history.append(dict(entry))
@@ -131,8 +143,12 @@ def train(
     folder: Path,
     progress: Progress,
     label: str,
+    known: dict[str, float] | None = None,
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Run or resume; returns the training log and the held-out measurements, each with its step."""
+    """Run or resume; returns the training log and the held-out measurements, each with its step.
+
+    `known` is what `measure` gives before the first step, if that is known already.
+    """
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -155,7 +171,7 @@ def train(
         bf16=torch.cuda.is_available(),
     )
     with progress.bar(label, len(steps)) as advance:
-        watch = Watch(measure, loop.evaluate_every, advance)
+        watch = Watch(measure, loop.evaluate_every, advance, known)
         trainer = PackedTrainer(
             model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch]
         )
@@ -163,7 +179,10 @@ def train(
         for callback in list(trainer.callback_handler.callbacks):
             if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
                 trainer.remove_callback(callback)
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        checkpoint = last_checkpoint(folder)
+        if checkpoint:
+            progress.say(f"going on from {Path(checkpoint).name}")
+        trainer.train(resume_from_checkpoint=checkpoint)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return log, watch.history
 

@@ -1,0 +1,160 @@
+"""The command line as a user meets it: exit codes, one-sentence errors, data on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from joshi.cli import app
+
+
+def joshi(*arguments: str, workspace: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "joshi", "--workspace", str(workspace), *arguments]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JOSHI_")}
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "workspace"
+    assert joshi("init", workspace=root).returncode == 0
+    (root / "joshi.toml").write_text('[model]\nbase = "builtin:smollm2"\n', encoding="utf-8")
+    return root
+
+
+def test_init_makes_a_workspace_and_never_overwrites_one(workspace: Path) -> None:
+    (workspace / "joshi.toml").write_text("seed = 3\n", encoding="utf-8")
+    again = joshi("init", workspace=workspace)
+    assert again.returncode == 1
+    assert "it is left as it is" in again.stderr
+    assert (workspace / "joshi.toml").read_text(encoding="utf-8") == "seed = 3\n"
+
+
+def test_init_example_brings_plan_and_conversations(tmp_path: Path) -> None:
+    done = joshi("init", "--example", workspace=tmp_path / "demo")
+    assert done.returncode == 0
+    assert (tmp_path / "demo" / "transcripts" / "chats.jsonl").is_file()
+
+
+def test_without_a_plan_the_error_says_how_to_make_one(tmp_path: Path) -> None:
+    done = joshi("plan", "show", workspace=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run 'joshi init'" in done.stderr
+
+
+def test_a_wrong_plan_is_exit_2_before_anything_starts(workspace: Path) -> None:
+    (workspace / "joshi.toml").write_text("[sft]\nlearing_rate = 1\n", encoding="utf-8")
+    done = joshi("run", workspace=workspace)
+    assert done.returncode == 2
+    assert "[sft] learing_rate is unknown; did you mean learning_rate?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (workspace / ".joshi").exists()
+
+
+def test_a_wrong_flag_is_a_usage_error(workspace: Path) -> None:
+    assert joshi("run", "--jsn", workspace=workspace).returncode == 2
+    done = joshi("--set", "sft.epochs", "plan", "show", workspace=workspace)
+    assert done.returncode == 2
+    assert "KEY=VALUE" in done.stderr
+
+
+def test_plan_show_names_the_source_of_each_value(workspace: Path) -> None:
+    done = joshi("--set", "sft.epochs=9", "plan", "show", "--json", workspace=workspace)
+    rows = json.loads(done.stdout)
+    assert rows["sft.epochs"] == {"value": 9, "source": "flag"}
+    assert rows["model.base"] == {"value": "builtin:smollm2", "source": "joshi.toml"}
+    assert rows["sft.rank"]["source"] == "default"
+
+
+def test_plan_check_finds_the_warm_up_that_never_ends(workspace: Path) -> None:
+    done = joshi("plan", "check", workspace=workspace)
+    assert done.returncode == 0
+    assert "warm-up" in done.stdout
+
+
+def test_a_base_that_does_not_exist(workspace: Path) -> None:
+    done = joshi("--set", "model.base=gguf:none.gguf", "doctor", workspace=workspace)
+    assert done.returncode == 1
+    assert "none.gguf does not exist" in done.stderr
+    missing = joshi("--set", "model.base=ollama:nothing-of-this-name", "doctor", workspace=workspace)
+    assert missing.returncode == 4
+
+
+def test_doctor_reports_as_json(workspace: Path) -> None:
+    report = json.loads(joshi("doctor", "--json", workspace=workspace).stdout)
+    assert report["base"]["architecture"] == "llama"
+    assert report["base"]["parameters"] == 134_515_008
+
+
+def test_redact_reads_standard_input(workspace: Path) -> None:
+    done = joshi("redact", "-", workspace=workspace, stdin="Mail anna@firm.example, £12,450.\n")
+    assert done.returncode == 0
+    assert "anna" not in done.stdout
+    assert "12,450" not in done.stdout
+    counted = json.loads(joshi("redact", "--json", "-", workspace=workspace, stdin="£12,450").stdout)
+    assert counted["redactions"] == {"PRICE": 1}
+
+
+LINE = {
+    "messages": [
+        {"role": "user", "content": "Steel has gone up twice and we must ask £12,450 from 14 March."},
+        {"role": "assistant", "content": "Steel jumping twice is hard. £12,450 works. Could you confirm 14 March?"},
+    ]
+}
+
+
+def test_curate_then_freeze_without_review_is_exit_3(workspace: Path) -> None:
+    (workspace / "transcripts" / "chats.jsonl").write_text(json.dumps(LINE) + "\nbroken\n", encoding="utf-8")
+    done = joshi("curate", "--json", workspace=workspace)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["records"] == {"read": 2, "kept": 1, "rejected": 0, "quarantined": 1}
+    assert "chats.jsonl: 1 record quarantined" in done.stderr
+    frozen = joshi("dataset", "freeze", workspace=workspace)
+    assert frozen.returncode == 3
+    assert "joshi review export" in frozen.stderr
+    exported = joshi("review", "export", str(workspace / "open.jsonl"), workspace=workspace)
+    assert exported.returncode == 0
+    text = (workspace / "open.jsonl").read_text(encoding="utf-8").replace('"pending"', '"approved"')
+    (workspace / "open.jsonl").write_text(text, encoding="utf-8")
+    taken = joshi("review", "import", str(workspace / "open.jsonl"), "--reviewer", "Ana", workspace=workspace)
+    assert json.loads(taken.stdout) == {"approved": 1, "rejected": 0, "pending": 0}
+    few = joshi("dataset", "freeze", workspace=workspace)
+    assert few.returncode == 3
+    assert "1 approved samples, the plan needs 200" in few.stderr
+
+
+def test_curate_with_nothing_readable_is_exit_1(workspace: Path) -> None:
+    (workspace / "transcripts" / "chats.jsonl").write_bytes("{}".encode("utf-16"))
+    done = joshi("curate", workspace=workspace)
+    assert done.returncode == 1
+    assert "none of the 1 records" in done.stderr
+
+
+def test_a_workspace_without_write_permission(workspace: Path) -> None:
+    if os.geteuid() == 0:
+        # root writes anywhere; a file where a folder must be is refused to everybody
+        (workspace / ".joshi").write_text("", encoding="utf-8")
+    else:
+        workspace.chmod(0o500)
+    done = joshi("curate", workspace=workspace)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert ".joshi" in done.stderr
+
+
+def test_every_command_is_documented() -> None:
+    import typer
+
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    names = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        names += [f"{name} {sub}" for sub in command.commands] if hasattr(command, "commands") else [name]
+    assert [name for name in names if f"`joshi {name}" not in text] == []

@@ -1,0 +1,85 @@
+"""One small real run with the embedded base, killed on the way and taken up again; every test looks at what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import EXAMPLE
+
+PLAN = """
+seed = 7
+[model]
+base = "builtin:smollm2"
+[curation]
+approve = "automatic"
+history_turns = 1
+sft_samples = [8, 16]
+preference_pairs = [2, 4]
+[sft]
+rank = 8
+epochs = 2
+batch_size = 2
+learning_rate = 1e-3
+dropout = 0.0
+token_budget = 512
+[preference]
+batch_size = 2
+learning_rate = 1e-4
+candidates = 1
+[evaluation]
+all_rules = 0.0
+must_lead = []
+p90_tokens = 1000
+min_answers = 1
+max_tokens = 200
+"""
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Finished:
+    root: Path
+    killed_after: str
+    second: dict[str, Any]
+    second_log: str
+
+
+def command(root: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "joshi", "--workspace", str(root), *arguments]
+
+
+def joshi(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(root, *arguments), capture_output=True, text=True, check=False, timeout=SECONDS)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    root = tmp_path_factory.mktemp("run") / "workspace"
+    (root / "transcripts").mkdir(parents=True)
+    (root / "joshi.toml").write_text(PLAN, encoding="utf-8")
+    (root / ".env").write_text("# models\nOTHER='kept'\nLLM_DEFAULT_MODEL=phi4\n", encoding="utf-8")
+    lines = (EXAMPLE / "transcripts" / "chats.jsonl").read_text(encoding="utf-8").splitlines()[::8]
+    (root / "transcripts" / "chats.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+    first = subprocess.Popen(command(root, "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + SECONDS
+    while not list(root.glob(".joshi/checkpoints/sft-*/checkpoint-*/trainer_state.json")):
+        assert first.poll() is None, first.stderr.read() if first.stderr else ""
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.2)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    partial = [path.name for path in root.rglob("*.partial") if path.is_file() and path.suffix == ".gguf"]
+    second = joshi(root, "run", "--json")
+    assert second.returncode == 0, second.stderr
+    return Finished(root, ",".join(partial), json.loads(second.stdout), second.stderr)

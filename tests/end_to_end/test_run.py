@@ -1,0 +1,164 @@
+"""From chats to a served, judged model: what a person relies on after `joshi run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from joshi.base.gguf_file import GgufFile
+from joshi.workspace import sha256_file
+
+from .conftest import Finished, joshi
+
+
+def statuses(report: dict[str, object]) -> dict[str, str]:
+    return {stage["stage"]: stage["status"] for stage in report["stages"]}  # type: ignore[attr-defined]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(finished: Finished) -> None:
+    found = statuses(finished.second)
+    assert [found[name] for name in ("base", "curate", "dataset freeze")] == ["skipped"] * 3
+    assert set(list(found.values())[3:]) == {"done"}
+    assert "going on from checkpoint-" in finished.second_log
+    assert finished.killed_after == ""
+
+
+def test_nothing_runs_twice(finished: Finished) -> None:
+    again = joshi(finished.root, "run", "--json")
+    assert again.returncode == 0
+    assert set(statuses(json.loads(again.stdout)).values()) == {"skipped"}
+
+
+def test_the_workspace_holds_what_is_promised(finished: Finished) -> None:
+    root = finished.root
+    dataset = root / "datasets" / "phi4_humanization"
+    for path in (
+        dataset / "sft_v1.jsonl", dataset / "preferences_v1.jsonl", dataset / "manifest_v1.json", dataset / "README.md",
+        root / "artifacts/phi4-joshi/sft/adapter_model.safetensors", root / "artifacts/phi4-joshi/sft/run.json",
+        root / "artifacts/phi4-joshi/dpo/adapter_model.safetensors", root / "models/phi4-joshi.gguf",
+        root / "models/Modelfile", root / "reports/evaluation/index.html", root / "reports/evaluation/report.json",
+    ):  # fmt: skip
+        assert path.stat().st_size > 0, path
+    assert list(root.rglob("*.partial")) == []
+
+
+def test_training_learned_the_answers_and_where_they_end(finished: Finished) -> None:
+    metrics = {stage["stage"]: stage["metrics"] for stage in finished.second["stages"]}
+    first, last = metrics["train sft"]["heldout_loss"]
+    assert last < first
+    before, after = metrics["train sft"]["end_probability"]
+    assert after > before
+    assert metrics["train preference"]["reward_margin"][1] > 0
+
+
+def test_pairs_name_the_rule_that_the_rejected_answer_breaks(finished: Finished) -> None:
+    path = finished.root / "datasets/phi4_humanization/preferences_v1.jsonl"
+    pairs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert 2 <= len(pairs) <= 4
+    for pair in pairs:
+        assert pair["failure_modes"]
+        assert pair["failure_modes"][0] in pair["rationale"]
+        assert pair["origin"] == "sampled"
+        assert [message["role"] for message in pair["prompt"]] == ["system", "user"]
+        assert pair["chosen"] != pair["rejected"]
+
+
+def test_the_shipped_file_is_a_q4_k_m_that_holds_the_fine_tune(finished: Finished) -> None:
+    file = GgufFile(finished.root / "models/phi4-joshi.gguf")
+    assert file.value("general.file_type") == 15
+    metrics = {stage["stage"]: stage["metrics"] for stage in finished.second["stages"]}
+    assert metrics["export"]["kept_delta"] > 0.9
+    answers = json.loads((finished.root / "reports/evaluation/answers.json").read_text(encoding="utf-8"))
+    assert any(a["answers"]["base"]["text"] != a["answers"]["shipped"]["text"] for a in answers)
+
+
+def test_the_report_is_bound_to_the_models_bytes(finished: Finished) -> None:
+    report = json.loads((finished.root / "reports/evaluation/report.json").read_text(encoding="utf-8"))
+    assert report["model_sha256"] == sha256_file(finished.root / "models/phi4-joshi.gguf")
+    assert set(report["systems"]) == {"base", "base_with_rules", "sft", "shipped"}
+    assert report["verdict"] == "pass"
+    assert report["reviewed"] == "not reviewed by a person"
+
+
+def test_the_release_switched_one_variable_and_says_that_nobody_reviewed(finished: Finished) -> None:
+    env = (finished.root / ".env").read_text(encoding="utf-8")
+    assert env == "# models\nOTHER='kept'\nLLM_DEFAULT_MODEL=phi4-joshi\n"
+    (release,) = json.loads(joshi(finished.root, "releases", "--json").stdout)
+    assert release["state"] == "current"
+    assert release["reviewed"] == "not reviewed by a person"
+    assert release["gates"]
+
+
+def test_the_plan_is_remembered(finished: Finished) -> None:
+    plans = json.loads(joshi(finished.root, "plan", "list").stdout)
+    assert [plan["tags"] for plan in plans] == [["release"], ["dataset"]]
+    assert plans[0]["metadata"]["deployment_status"] == "deployed"
+    assert plans[0]["metadata"]["dataset_counts"]["sft"] > 0
+
+
+def test_answer_prints_a_reply_with_findings(finished: Finished, tmp_path: Path) -> None:
+    context = {
+        "round": 1, "supplier_sentiment": "worried", "item": "bolts",
+        "history": [{"role": "supplier", "text": "Steel doubled, we need £12,450 from 14 March."}],
+    }  # fmt: skip
+    file = tmp_path / "context.json"
+    file.write_text(json.dumps(context), encoding="utf-8")
+    arguments = ("answer", "--instruction", "Reply to the supplier.", "--context", str(file))
+    record = json.loads(joshi(finished.root, *arguments, "--json").stdout)
+    assert record["answer"]
+    assert len(record["findings"]) == 7
+    shown = joshi(finished.root, *arguments).stdout
+    assert "acknowledgement" in shown
+    batch = tmp_path / "batch.jsonl"
+    batch.write_text(json.dumps({"id": "q1", "instruction": "Reply.", "context": context}) + "\n", encoding="utf-8")
+    done = joshi(finished.root, "answer", "--batch", str(batch), "--model", "base")
+    row = json.loads(done.stdout)
+    assert {"id", "answer", "tokens", "finish", "findings"} == set(row)
+    batch.write_text('{"id": "q1"}\n', encoding="utf-8")
+    bad = joshi(finished.root, "answer", "--batch", str(batch))
+    assert bad.returncode == 1
+    assert "batch.jsonl:1" in bad.stderr
+
+
+def test_mask_marks_the_answer_and_its_end(finished: Finished) -> None:
+    found = json.loads(joshi(finished.root, "mask", "--json").stdout)
+    trained = [row["text"] for row in found["rows"] if row["trained"]]
+    assert trained[-1] == "<|im_end|>"
+    assert found["trained"] == len(trained) < found["tokens"]
+    text = joshi(finished.root, "mask").stdout
+    assert "⟦" in text
+    assert "<|im_end|>⟧" in text
+
+
+def test_a_changed_dataset_is_named(finished: Finished) -> None:
+    assert joshi(finished.root, "dataset", "verify", "1").returncode == 0
+    path = finished.root / "datasets/phi4_humanization/sft_v1.jsonl"
+    kept = path.read_bytes()
+    try:
+        path.write_bytes(kept.replace(b"chats", b"chots", 1))
+        done = joshi(finished.root, "dataset", "verify", "1")
+        assert done.returncode == 3
+        assert "sft_v1.jsonl" in done.stderr
+    finally:
+        path.write_bytes(kept)
+
+
+def test_deploy_refuses_other_bytes_than_were_evaluated(finished: Finished) -> None:
+    path = finished.root / "models/phi4-joshi.gguf"
+    kept = path.read_bytes()
+    try:
+        path.write_bytes(kept[:-4] + b"xxxx")
+        done = joshi(finished.root, "deploy")
+        assert done.returncode == 3
+        assert "another model file" in done.stderr
+    finally:
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("train", "sft", "--dry-run"), ("deploy", "--dry-run")])
+def test_looking_changes_nothing(finished: Finished, arguments: tuple[str, ...]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.root.rglob("*.safetensors")}
+    assert joshi(finished.root, *arguments).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in finished.root.rglob("*.safetensors")} == before

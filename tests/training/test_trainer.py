@@ -1,0 +1,111 @@
+"""The loop: a resumed run equals an uninterrupted one, one seed gives the same bytes, trouble stops with a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import set_seed
+
+from joshi.base.tensors import LINEAR
+from joshi.errors import JoshiError
+from joshi.plan import Plan
+from joshi.progress import SILENT
+from joshi.prompt import Encoded
+from joshi.training.objectives import answer_log_probs, sft_loss
+from joshi.training.packing import Pack, pack
+from joshi.training.trainer import Loop, Step, last_checkpoint, lora, train
+
+from .test_packing import tiny
+
+PLAN = Plan.model_validate({"sft": {"rank": 4, "dropout": 0.1}})
+LOOP = Loop(learning_rate=1e-2, schedule="cosine", warmup_steps=1, checkpoint_every=2, evaluate_every=3)
+
+
+def steps() -> list[Step]:
+    sequences = [Encoded([2, 3, 4 + i % 5, 5, 1], [False, False, True, True, True]) for i in range(24)]
+    return [pack([[encoded] for encoded in sequences[i : i + 4]], 8) for i in range(0, 24, 4)]
+
+
+def fresh() -> Any:
+    from transformers import LlamaForCausalLM
+
+    base = tiny("llama", "joshi_tree").get_base_model()
+    clean = LlamaForCausalLM(base.config).float()
+    set_seed(7)
+    return lora(clean, PLAN, LINEAR["llama"])
+
+
+def run(folder: Path, loss_of: Any = None, model: Any = None) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
+    def loss(m: Any, one: Pack, step: Step) -> torch.Tensor:
+        return sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step))
+
+    measure = lambda m: {"heldout_loss": float(-answer_log_probs(m, steps()[0][0]).mean())}  # noqa: E731
+    set_seed(7)
+    model = model or fresh()
+    log, held_out = train(model, steps(), loss_of or loss, measure, LOOP, PLAN, folder, SILENT, "test")
+    return model, log, held_out
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_base() -> None:
+    torch.manual_seed(0)
+
+
+def test_one_seed_gives_the_same_bytes_and_a_resumed_run_the_same_end(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    whole, log, held_out = run(tmp_path / "a", model=seeded())
+    again, *_ = run(tmp_path / "b", model=seeded())
+    assert all(torch.equal(weights(again)[name], value) for name, value in weights(whole).items())
+
+    calls = 0
+
+    def dies_in_step_4(m: Any, one: Pack, step: Step) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 3 * len(steps()[0]):
+            raise KeyboardInterrupt
+        return sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c", dies_in_step_4, model=seeded())
+    assert last_checkpoint(tmp_path / "c") == str(tmp_path / "c" / "checkpoint-2")
+    resumed, resumed_log, resumed_held_out = run(tmp_path / "c", model=seeded())
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-7)
+    assert [entry["step"] for entry in resumed_log] == [entry["step"] for entry in log]
+    assert [entry["step"] for entry in resumed_held_out] == [entry["step"] for entry in held_out] == [0, 3, 6]
+
+
+def seeded() -> Any:
+    torch.manual_seed(5)
+    return fresh()
+
+
+def test_learning_lowers_the_held_out_loss(tmp_path: Path) -> None:
+    _, log, held_out = run(tmp_path)
+    assert held_out[-1]["heldout_loss"] < held_out[0]["heldout_loss"]
+    assert len(log) == len(steps())
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    for step, text in ((2, '{"global_step": 2}'), (4, '{"global_')):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(text, encoding="utf-8")
+    (tmp_path / "checkpoint-6").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    def broken(m: Any, one: Pack, step: Step) -> torch.Tensor:
+        return sft_loss(answer_log_probs(m, one), 1) * float("nan")
+
+    with pytest.raises(JoshiError, match="the loss became nan at step 1"):
+        run(tmp_path, broken)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joshi.curation.mine import mine
 from joshi.rubric import RULES, WEIGHTS, Rubric, failed, rules_text
 from joshi.rubric.text import all_figures, figures, sentences
-from joshi.schema import Conversation, Sample
-from joshi.transcripts import read
+from joshi.schema import Sample
 
-from ..conftest import EXAMPLE
+from .labels import agreement
 
 Make = Callable[..., Sample]
 GOOD = (
@@ -133,20 +129,9 @@ def test_figures_come_with_their_place() -> None:
     assert [(value, text[slice(*span)]) for value, span in figures(text)] == [(300, "300"), (4.1, "4.10")]
 
 
-def labelled() -> list[tuple[Sample, set[str]]]:
-    path = Path(__file__).parents[1] / "data" / "rubric" / "example_labels.jsonl"
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    from joshi.workspace import sha256_text
-
-    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
-    conversations = (c for c in read([EXAMPLE / "transcripts"], ["buying.example"]) if isinstance(c, Conversation))
-    samples = [sample for c in conversations for sample in mine(c, 10, {})]
-    return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
-
-
 def test_rules_agree_with_the_labels_of_the_example(rubric: Rubric) -> None:
     """The rules were tuned on these labels, so this guards against getting worse; docs/rubric.md has the table."""
-    rows = [(labels, set(failed(rubric.check(s.ideal_answer, s)))) for s, labels in labelled()]
+    rows = agreement(rubric)
     assert len(rows) > 500
     clean = [found for labels, found in rows if not labels]
     assert sum(not found for found in clean) / len(clean) > 0.85

@@ -1,0 +1,54 @@
+"""The labelled answers of the example, and how well each rule agrees: python -m tests.rubric.labels"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from joshi.base.find import find_base
+from joshi.base.tokenizer import chat_tokenizer
+from joshi.curation.mine import mine
+from joshi.plan import Plan
+from joshi.rubric import RULES, Rubric, failed
+from joshi.schema import Conversation, Sample
+from joshi.transcripts import read
+from joshi.workspace import sha256_text
+
+from ..conftest import EXAMPLE
+
+LABELS = Path(__file__).parents[1] / "data" / "rubric" / "example_labels.jsonl"
+
+
+def labelled() -> list[tuple[Sample, set[str]]]:
+    """Every buyer answer of the example as it was written, with the rules its author broke on purpose."""
+    rows = map(json.loads, LABELS.read_text(encoding="utf-8").splitlines())
+    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
+    conversations = (c for c in read([EXAMPLE / "transcripts"], ["buying.example"]) if isinstance(c, Conversation))
+    samples = [sample for c in conversations for sample in mine(c, 10, {})]
+    return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
+
+
+def agreement(rubric: Rubric) -> list[tuple[set[str], set[str]]]:
+    """For each answer the rules that its label names and the rules that the rubric finds broken."""
+    return [(labels, set(failed(rubric.check(s.ideal_answer, s)))) for s, labels in labelled()]
+
+
+def table(rows: list[tuple[set[str], set[str]]]) -> str:
+    lines = ["| Rule | Broken | Precision | Recall |", "|---|---|---|---|"]
+    for rule in RULES:
+        hit = sum(rule in labels and rule in found for labels, found in rows)
+        said = sum(rule in found for _, found in rows)
+        wrong = sum(rule in labels for labels, _ in rows)
+        lines.append(f"| `{rule}` | {wrong} | {hit / said:.2f} | {hit / wrong:.2f} |")
+    clean = [found for labels, found in rows if not labels]
+    dirty = [found for labels, found in rows if labels]
+    lines += [
+        "",
+        f"Of {len(clean)} answers written to pass, {sum(not f for f in clean)} pass every rule; of {len(dirty)} written to "
+        f"break one, {sum(bool(f) for f in dirty)} are caught by some rule.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(agreement(Rubric(Plan(), chat_tokenizer(find_base("builtin:smollm2", Path()))))))

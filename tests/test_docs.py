@@ -12,8 +12,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """# The plan
 
 `joshi.toml` holds every choice of a workspace. A flag (`--set sft.epochs=2`) beats an environment variable
-(`JOSHI_SFT__EPOCHS=2`), which beats the file, which beats the default. Unknown keys are errors; `joshi plan show` names the
-source of each value, and `joshi plan check` finds plans that cannot do what they say.
+(`JOSHI_SFT__EPOCHS=2`), which beats the file, which beats the default. Unknown keys are errors; `joshi plan show`
+names the source of each value, and `joshi plan check` finds plans that cannot do what they say.
 """
 HEAD = ["", "| Key | Default | Meaning |", "|---|---|---|"]
 

@@ -27,7 +27,9 @@ def chat(text: str) -> list[Message]:
     return [Message(role="system", content="Be kind."), Message(role="user", content=text)]
 
 
-def test_tokens_equal_llama_cpps(smollm2: GgufFile, tokenizer: ChatTokenizer, make_sample: Callable[..., Sample]) -> None:
+def test_tokens_equal_llama_cpps(
+    smollm2: GgufFile, tokenizer: ChatTokenizer, make_sample: Callable[..., Sample]
+) -> None:
     plan = Plan.model_validate({"release": {"num_ctx": 1024}})
     with running(smollm2.path, plan) as address, httpx.Client(base_url=address, timeout=60) as client:
         for text in NASTY:

@@ -33,7 +33,15 @@ def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["net 45 days", "No. 5 valve", "2.5% off", "500 units by 14 March 2026", "lead time 6-8 weeks", "at 7 p.m.", "ISO 9001"],
+    [
+        "net 45 days",
+        "No. 5 valve",
+        "2.5% off",
+        "500 units by 14 March 2026",
+        "lead time 6-8 weeks",
+        "at 7 p.m.",
+        "ISO 9001",
+    ],
 )
 def test_other_numbers_are_left_alone(text: str) -> None:
     assert find_prices(text) == []

@@ -17,7 +17,9 @@ TALK = Conversation(
     id="t",
     source="test",
     participants=[
-        Participant(role="supplier", firm="Pellworth Films Ltd", person="Gareth Pugh", email="g.pugh@pellworth.example"),
+        Participant(
+            role="supplier", firm="Pellworth Films Ltd", person="Gareth Pugh", email="g.pugh@pellworth.example"
+        ),
         Participant(role="buyer", firm="Osterby Bakeries", person="Helen Marchbank"),
     ],
     turns=[
@@ -36,7 +38,19 @@ TALK = Conversation(
 def test_identifiers_and_prices_are_gone_everywhere() -> None:
     redacted, counts = redact_conversation(TALK, PLAN)
     text = redacted.model_dump_json()
-    secrets = ["Helen", "Gareth", "GARETH", "Pellworth", "Ansell", "4500817", "HR-20774", "960417", "NWBK", "1,795", "1,690"]
+    secrets = [
+        "Helen",
+        "Gareth",
+        "GARETH",
+        "Pellworth",
+        "Ansell",
+        "4500817",
+        "HR-20774",
+        "960417",
+        "NWBK",
+        "1,795",
+        "1,690",
+    ]
     assert [secret for secret in secrets if secret in text] == []
     assert "net 45" in text
     assert "48 tonnes" in text
@@ -56,7 +70,9 @@ def test_one_identifier_has_one_placeholder() -> None:
 
 
 def test_two_prices_never_share_a_range() -> None:
-    talk = TALK.model_copy(update={"turns": [Turn(speaker="s", role="supplier", text="£7.95 or £8.05 or £7.90 or £8.00")]})
+    talk = TALK.model_copy(
+        update={"turns": [Turn(speaker="s", role="supplier", text="£7.95 or £8.05 or £7.90 or £8.00")]}
+    )
     redacted, _ = redact_conversation(talk, PLAN)
     ranges = [m.group() for m in PRICE_RANGE.finditer(redacted.turns[0].text)]
     assert len(set(ranges)) == 4

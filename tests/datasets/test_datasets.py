@@ -67,7 +67,8 @@ def test_a_text_changed_after_its_approval_is_pending_again(workspace: Workspace
     samples = candidates(make_sample, 1)
     file = workspace.root / "review.jsonl"
     file.write_text(
-        json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": samples[0].ideal_answer}), encoding="utf-8"
+        json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": samples[0].ideal_answer}),
+        encoding="utf-8",
     )
     review.take(samples, file, "Ana", workspace)
     changed = samples[0].model_copy(update={"ideal_answer": "Something new"})

@@ -69,8 +69,14 @@ def test_a_good_model_passes_and_bad_ones_are_refused() -> None:
 
 def test_the_summary_counts_what_the_findings_say() -> None:
     found = summarise(
-        [Completion(id="1", answer="a b c d", tokens=4, finish="stop"), Completion(id="2", answer="", tokens=0, finish="empty")],
-        [[Finding(rule=r, passed=True, message="") for r in RULES], [Finding(rule=r, passed=False, message="") for r in RULES]],
+        [
+            Completion(id="1", answer="a b c d", tokens=4, finish="stop"),
+            Completion(id="2", answer="", tokens=0, finish="empty"),
+        ],
+        [
+            [Finding(rule=r, passed=True, message="") for r in RULES],
+            [Finding(rule=r, passed=False, message="") for r in RULES],
+        ],
         ["a b c d", "x"],
     )
     assert found["all_rules"]["rate"] == 0.5

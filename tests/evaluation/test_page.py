@@ -34,9 +34,7 @@ LABELS = {
     "sft": "after SFT",
     "shipped": "shipped, Q4_K_M",
 }
-HOSTILE = (
-    '<script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" \x1b[31mred\x1b[0m \u202eflipped\u202c'
-)
+HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" \x1b[31mred\x1b[0m \u202eflipped\u202c'
 REPLIES = {
     "base": (
         "Dear Raghav,\n\nI hope this message finds you well. Thank you for reaching out to us regarding the "
@@ -100,9 +98,7 @@ def make_report(n: int = 34) -> dict[str, Any]:
                     "text": text,
                     "tokens": len(text) // 4,
                     "finish": "stop",
-                    "failed": ["no_boilerplate", "one_next_step", "acknowledgement"]
-                    if name == "base"
-                    else [],
+                    "failed": ["no_boilerplate", "one_next_step", "acknowledgement"] if name == "base" else [],
                 }
                 for name, text in REPLIES.items()
             },
@@ -252,8 +248,7 @@ def test_nothing_is_fetched_and_nothing_runs(page: str) -> None:
 def test_hostile_text_is_shown_as_text(tmp_path: Path, page: str) -> None:
     plain, hostile = make_report(), make_report()
     attack = (
-        '</text></svg></title></style><script>alert(1)</script>\' onload="x" {{ 7*7 }} '
-        "$\\frac{1}{0}$ ]]> &lt; \ud800"
+        '</text></svg></title></style><script>alert(1)</script>\' onload="x" {{ 7*7 }} $\\frac{1}{0}$ ]]> &lt; \ud800'
     )
     plain["base"], hostile["base"] = "base", attack
     for report, text in ((plain, "plain"), (hostile, attack)):
@@ -337,9 +332,7 @@ def test_the_verdict_comes_first_with_its_reason(page: str, bare: str, tmp_path:
     assert "? Insufficient data 1 of 3 required gates could not be decided" in Reader(bare).text
     assert "Note: " not in Reader(bare).text and "reviewed by two people" in Reader(bare).text
     report = make_report() | {"verdict": "pass"}
-    assert (
-        "✓ Pass Every required gate passed, on 34 held-out answers." in Reader(render(report, tmp_path)).text
-    )
+    assert "✓ Pass Every required gate passed, on 34 held-out answers." in Reader(render(report, tmp_path)).text
 
 
 def test_a_plan_without_preference_training_has_no_sft_system_and_one_curve(page: str, bare: str) -> None:
@@ -365,9 +358,7 @@ def test_plots_are_named_and_hold_the_rules_the_lines_and_the_colours_of_the_pag
         labels = {element.text for element in plot.iter("text")}
         assert {rule.replace("_", " ") for rule in RULES} | {"every rule at once", *LABELS.values()} <= labels
     for plot in plots[2:4]:
-        assert {"P90 gate: 160", "limit of one answer: 180"} <= {
-            element.text for element in plot.iter("text")
-        }
+        assert {"P90 gate: 160", "limit of one answer: 180"} <= {element.text for element in plot.iter("text")}
 
 
 def test_ids_are_unique_and_every_reference_within_a_plot_is_kept(page: str) -> None:

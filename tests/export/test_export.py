@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gguf import GGUFReader, dequantize
 from gguf import GGMLQuantizationType as Type
+from gguf import GGUFReader, dequantize
 from gguf.quants import quantize as reference_quantize
 from safetensors.numpy import save_file
 
@@ -81,12 +81,29 @@ def test_the_fine_tune_survives_q4_k_m(smollm2: GgufFile, adapter: Path, tmp_pat
     path = tmp_path / "q4.gguf"
     kept = merge(smollm2, Adapter.load(adapter), "Q4_K_M", "test", path, nothing)
     assert len(kept) == 7 * 30
+    assert min(one.slope for one in kept) >= 0.9
     assert overall(kept) > 0.9
     reader = GGUFReader(path)
     assert {t.name for t in reader.tensors} == {t.name for t in smollm2.reader.tensors}
     ours = {k for k in reader.fields if not k.startswith("GGUF.")}
     assert ours >= {k for k in smollm2.reader.fields if not k.startswith("GGUF.")}
     assert reader.fields["general.file_type"].contents() == 15
+
+
+def test_a_delta_that_the_grid_would_swallow_is_written_finer(smollm2: GgufFile, tmp_path: Path) -> None:
+    """SmolLM2's ffn_down lies on a 4-bit grid and Q4_K is one: a small delta there needs a finer type."""
+    torch.manual_seed(0)
+    model = lora(load_model(smollm2), Plan.model_validate({"sft": {"rank": 8}}), ["down_proj"])
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.001)
+    model.save_pretrained(str(tmp_path / "adapter"), safe_serialization=True)
+    path = tmp_path / "q4.gguf"
+    kept = merge(smollm2, Adapter.load(tmp_path / "adapter"), "Q4_K_M", "test", path, nothing)
+    assert any(one.raised for one in kept)
+    assert min(one.slope for one in kept) >= 0.9
+    written = {t.name: t.tensor_type.name for t in GGUFReader(path).tensors}
+    assert all(written[one.tensor] == one.kind for one in kept)
 
 
 def test_an_adapter_of_another_base_is_refused(smollm2: GgufFile, adapter: Path, tmp_path: Path) -> None:
@@ -113,7 +130,8 @@ def test_a_file_that_is_no_adapter_is_one_sentence(tmp_path: Path) -> None:
 
 
 PHI4 = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"
 )
 TALK = [Message(role="system", content="S"), Message(role="user", content="Hello")]

@@ -71,9 +71,7 @@ def test_replacing_an_entry_changes_nothing(path: Path) -> None:
     with Ledger(path) as ledger:
         entry = ledger.append("note", {"n": 1}, AT)
         with sqlite3.connect(path) as other:
-            other.execute(
-                "INSERT OR REPLACE INTO ledger VALUES (?, 'note', '{\"n\":2}', ?, NULL)", (entry.id, AT)
-            )
+            other.execute("INSERT OR REPLACE INTO ledger VALUES (?, 'note', '{\"n\":2}', ?, NULL)", (entry.id, AT))
         assert ledger.entries() == [entry]
 
 
@@ -109,9 +107,7 @@ def test_a_locked_database_is_one_sentence(path: Path, monkeypatch: pytest.Monke
         assert ledger.append("note", {"n": 1}).kind == "note"
 
 
-@pytest.mark.parametrize(
-    "content", [b"no database at all, only words " * 200, b"SQLite format 3\0" + b"\xff" * 9000]
-)
+@pytest.mark.parametrize("content", [b"no database at all, only words " * 200, b"SQLite format 3\0" + b"\xff" * 9000])
 def test_a_damaged_database_is_one_sentence(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)

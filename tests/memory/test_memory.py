@@ -29,12 +29,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def record_two(workspace: Workspace, plan: Plan = PLAN) -> None:
     with open_memory(plan, workspace) as memory:
-        memory.record(
-            "model_plan", model_name="phi4-joshi", plan_text="Be warm.", tags=["dataset"], created_at=AT
-        )
-        memory.record(
-            "deploy", summary="Deployed.", release="r1", workflow_id="w", recipients=["a@b.example"]
-        )
+        memory.record("model_plan", model_name="phi4-joshi", plan_text="Be warm.", tags=["dataset"], created_at=AT)
+        memory.record("deploy", summary="Deployed.", release="r1", workflow_id="w", recipients=["a@b.example"])
 
 
 def unmirrored(workspace: Workspace) -> int:
@@ -57,9 +53,7 @@ def test_records_are_in_the_ledger_and_in_the_mirror(workspace: Workspace) -> No
 
 def test_the_ledger_holds_no_recipients_prices_or_bodies(workspace: Workspace) -> None:
     with open_memory(PLAN, workspace) as memory:
-        memory.record(
-            "note", recipients=["a@b.example"], x={"target_price": 3, "body": "Dear"}, empathy_score=0.4
-        )
+        memory.record("note", recipients=["a@b.example"], x={"target_price": 3, "body": "Dear"}, empathy_score=0.4)
         (entry,) = memory.ledger.entries()
     assert entry.payload == {"x": {}, "empathy_score": 0.4}
 
@@ -112,9 +106,7 @@ def test_a_store_held_by_another_process_only_delays_the_mirror(
     assert unmirrored(workspace) == 0
 
 
-def test_a_server_that_is_down_only_delays_the_mirror(
-    workspace: Workspace, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_is_down_only_delays_the_mirror(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     down = Plan.model_validate({"memory": {"url": "http://127.0.0.1:9"}})
     record_two(workspace, down)
     assert "does not answer" in caplog.text
@@ -157,9 +149,7 @@ def test_a_crash_between_mirror_and_mark_is_mended_by_sync(
     assert unmirrored(workspace) == 0
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"collections": {"learning": {"vectors": 3}}, "aliases": {}}']
-)
+@pytest.mark.parametrize("content", ["{", "[]", '{"collections": {"learning": {"vectors": 3}}, "aliases": {}}'])
 def test_a_damaged_store_does_not_stop_recording(
     workspace: Workspace, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:

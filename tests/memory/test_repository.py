@@ -46,9 +46,7 @@ def payloads(client: QdrantClient, collection: str = "learning") -> list[dict[st
     return [point.payload or {} for point in points]
 
 
-def test_a_model_plan_is_stored_as_procwise_reads_it(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_a_model_plan_is_stored_as_procwise_reads_it(client: QdrantClient, repository: LearningRepository) -> None:
     counts = {"sft": 200, "preference": 210}
     identity = repository.record_model_plan(
         model_name="phi4-joshi",
@@ -69,9 +67,7 @@ def test_a_model_plan_is_stored_as_procwise_reads_it(
     }
 
 
-def test_a_learning_is_stored_as_procwise_reads_it(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_a_learning_is_stored_as_procwise_reads_it(client: QdrantClient, repository: LearningRepository) -> None:
     repository.record_learning(
         source="joshi",
         event_type="drift",
@@ -92,25 +88,19 @@ def test_a_learning_is_stored_as_procwise_reads_it(
     }
 
 
-def test_vectors_are_cosine_of_the_embedders_size(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_vectors_are_cosine_of_the_embedders_size(client: QdrantClient, repository: LearningRepository) -> None:
     vectors = client.get_collection("learning").config.params.vectors
     assert isinstance(vectors, models.VectorParams)
     assert (vectors.size, vectors.distance) == (384, models.Distance.COSINE)
 
 
-def test_recipients_prices_bodies_and_scores_never_enter(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_recipients_prices_bodies_and_scores_never_enter(client: QdrantClient, repository: LearningRepository) -> None:
     nested = {
         "round": 2,
         "decision": {**SECRETS, "strategy": "counter"},
         "drafts": [{**SECRETS, "intent": "ask"}],
     }
-    repository.record_learning(
-        source="negotiation_agent", event_type="negotiation_round", metadata=SECRETS | nested
-    )
+    repository.record_learning(source="negotiation_agent", event_type="negotiation_round", metadata=SECRETS | nested)
     repository.record_model_plan(model_name="m", plan_text="p", plan_metadata=SECRETS | nested)
     learning, plan = sorted(payloads(client), key=lambda payload: str(payload["document_type"]))
     kept = {"round": 2, "decision": {"strategy": "counter"}, "drafts": [{"intent": "ask"}]}
@@ -119,18 +109,14 @@ def test_recipients_prices_bodies_and_scores_never_enter(
         assert secret not in str(learning) + str(plan)
 
 
-def test_metadata_texts_are_cut_and_plan_texts_are_not(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_metadata_texts_are_cut_and_plan_texts_are_not(client: QdrantClient, repository: LearningRepository) -> None:
     repository.record_model_plan(model_name="m", plan_text="p" * 2000, plan_metadata={"note": ["n" * 2000]})
     (payload,) = payloads(client)
     assert len(payload["plan_text"]) == 2000
     assert payload["metadata"] == {"note": ["n" * 512]}
 
 
-def test_values_that_json_cannot_hold_are_stored_as_text(
-    client: QdrantClient, repository: LearningRepository
-) -> None:
+def test_values_that_json_cannot_hold_are_stored_as_text(client: QdrantClient, repository: LearningRepository) -> None:
     deep: dict[str, Any] = {}
     for _ in range(5000):
         deep = {"deep": deep}
@@ -186,9 +172,7 @@ def test_a_blank_plan_is_not_recorded(client: QdrantClient, repository: Learning
 
 
 def test_points_of_other_programs_are_left_alone_and_readable(client: QdrantClient) -> None:
-    client.create_collection(
-        "learning", vectors_config=models.VectorParams(size=384, distance=models.Distance.COSINE)
-    )
+    client.create_collection("learning", vectors_config=models.VectorParams(size=384, distance=models.Distance.COSINE))
     # As ProcWise writes it: no time, a price, its own id.
     theirs = {
         "document_type": "learning",
@@ -208,9 +192,7 @@ def test_points_of_other_programs_are_left_alone_and_readable(client: QdrantClie
 
 
 def test_search_finds_the_nearest_in_meaning(repository: LearningRepository) -> None:
-    repository.record_learning(
-        source="joshi", event_type="a", summary="The furnace broke and delivery is late."
-    )
+    repository.record_learning(source="joshi", event_type="a", summary="The furnace broke and delivery is late.")
     repository.record_learning(source="joshi", event_type="b", summary="The invoice was paid early.")
     repository.record_model_plan(model_name="m", plan_text="Train a warmer model on two hundred samples.")
     best, second = repository.search("shipment delayed by a machine failure", limit=2)
@@ -219,9 +201,7 @@ def test_search_finds_the_nearest_in_meaning(repository: LearningRepository) -> 
 
 
 def test_a_collection_of_other_vectors_is_refused(client: QdrantClient) -> None:
-    client.create_collection(
-        "taken", vectors_config=models.VectorParams(size=768, distance=models.Distance.DOT)
-    )
+    client.create_collection("taken", vectors_config=models.VectorParams(size=768, distance=models.Distance.DOT))
     with pytest.raises(JoshiError, match=r"collection taken .* 384 numbers.* \[memory\] collection"):
         LearningRepository(client, MiniLM(), collection="taken")
 

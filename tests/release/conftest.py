@@ -102,6 +102,4 @@ def snapshot(workspace: Workspace) -> dict[str, str]:
 
 
 def records(workspace: Workspace) -> dict[str, object]:
-    return {
-        path.parent.name: json.loads(path.read_text()) for path in workspace.releases.glob("*/release.json")
-    }
+    return {path.parent.name: json.loads(path.read_text()) for path in workspace.releases.glob("*/release.json")}

@@ -44,8 +44,8 @@ def table(rows: list[tuple[set[str], set[str]]]) -> str:
     dirty = [found for labels, found in rows if labels]
     lines += [
         "",
-        f"Of {len(clean)} answers written to pass, {sum(not f for f in clean)} pass every rule; of {len(dirty)} written to "
-        f"break one, {sum(bool(f) for f in dirty)} are caught by some rule.",
+        f"Of {len(clean)} answers written to pass, {sum(not f for f in clean)} pass every rule; of {len(dirty)} "
+        f"written to break one, {sum(bool(f) for f in dirty)} are caught by some rule.",
     ]
     return "\n".join(lines)
 

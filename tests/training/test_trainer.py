@@ -38,7 +38,9 @@ def fresh() -> Any:
     return lora(clean, PLAN, LINEAR["llama"])
 
 
-def run(folder: Path, loss_of: Any = None, model: Any = None) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
+def run(
+    folder: Path, loss_of: Any = None, model: Any = None
+) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
     def loss(m: Any, one: Pack, step: Step) -> torch.Tensor:
         return sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step))
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from joshi import base
 from joshi.base.find import find_base
 from joshi.errors import GateRefused
-from joshi.export.merge import Adapter, merge, overall
+from joshi.export.merge import LEAST_KEPT, Adapter, merge, overall
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage
 from joshi.workspace import Workspace, sha256_file, write_text
-
-LEAST_KEPT = 0.9  # share of the fine-tune that must survive quantisation; below it users would ship the base
 
 
 def final_adapter(plan: Plan, workspace: Workspace) -> Path:
@@ -70,10 +68,16 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 def _export(plan: Plan, workspace: Workspace, adapter: Path, path: Path, progress: Progress) -> dict[str, object]:
     file = find_base(plan.model.base, workspace.root)
     quantization = plan.export.quantization
-    with progress.bar(f"merging, {quantization}", len(file.reader.tensors)) as advance:
+    with progress.bar(f"merging, {quantization}", 2 * len(file.reader.tensors)) as advance:
         kept = merge(file, Adapter.load(adapter), quantization, plan.model.name, path, advance)
     share = overall(kept)
-    if share < LEAST_KEPT:
+    raised = [one for one in kept if one.raised]
+    if raised:
+        progress.say(
+            f"{len(raised)} of {len(kept)} changed tensors are written finer than {quantization}, or quantisation "
+            "would round the fine-tune away"
+        )
+    if min(one.slope for one in kept) < LEAST_KEPT:
         path.unlink()
         raise GateRefused(
             f"{quantization} keeps {share:.2f} of the fine-tune, {LEAST_KEPT} is needed (least: "
@@ -87,4 +91,5 @@ def _export(plan: Plan, workspace: Workspace, adapter: Path, path: Path, progres
         "kept_delta_min": round(min(one.slope for one in kept), 4),
         "delta_noise": round(sum(one.noise for one in kept) / len(kept), 4),
         "tensors_changed": len(kept),
+        "tensors_raised": len(raised),
     }

@@ -17,8 +17,10 @@ from safetensors import SafetensorError, safe_open
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import Target, target_of, to_rope_pairs
 from joshi.errors import JoshiError
-from joshi.export.quantize import FILE_TYPES, quantize, type_of
+from joshi.export.quantize import FILE_TYPES, FINER, quantize, type_of
 from joshi.workspace import atomic_path
+
+LEAST_KEPT = 0.9  # share of the fine-tune that must survive quantisation; below it users would ship the base
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class Kept:
 
     tensor: str
     kind: str
+    raised: bool  # a finer type than llama.cpp's rule gives, so that the fine-tune survives
     slope: float
     noise: float  # root mean square of the error, relative to the delta's
+    power: float  # sum of squares of the delta
 
 
 @dataclass(frozen=True)
@@ -75,49 +79,58 @@ class Adapter:
 
 
 def merge(
-    file: GgufFile,
-    adapter: Adapter | None,
-    quantization: str,
-    name: str,
-    path: Path,
-    advance: Callable[[int], None],
+    file: GgufFile, adapter: Adapter | None, quantization: str, name: str, path: Path, advance: Callable[[int], None]
 ) -> list[Kept]:
-    """Write the merged model; returns what each touched tensor kept.
+    """Write the merged model; returns what each touched tensor kept. `advance` is called twice a tensor.
 
     Raises:
         JoshiError: the adapter does not fit the base, or the file cannot be written; then nothing is left behind.
     """
-    tensors = file.reader.tensors
-    names = {tensor.name for tensor in tensors}
-    n_layers = int(file.need(f"{file.architecture}.block_count"))
-    tied = "output.weight" not in names
-    kinds = {
-        t.name: type_of(t.name, tuple(int(n) for n in reversed(t.shape)), quantization, n_layers, tied) for t in tensors
-    }
-    kept: list[Kept] = []
+    kinds, kept = choose_types(file, adapter, quantization, advance)
+    if adapter is not None and len(kept) != adapter.touched:
+        raise JoshiError(
+            f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; train again on this base"
+        )
     with atomic_path(path) as beside:
         writer = GGUFWriter(beside, arch=file.architecture)
         copy_metadata(file, writer, {"general.name": name, "general.file_type": FILE_TYPES[quantization]})
-        for tensor in tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            blank = np.empty(_raw_shape(shape, kinds[tensor.name]), dtype=np.uint8)
+        for tensor in file.reader.tensors:
+            blank = np.empty(_raw_shape(_shape(tensor), kinds[tensor.name]), dtype=np.uint8)
             writer.add_tensor_info(tensor.name, blank.shape, blank.dtype, blank.nbytes, raw_dtype=kinds[tensor.name])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for tensor, values, delta in merged_tensors(file, adapter):
-            raw = quantize(values.reshape(-1, values.shape[-1]), kinds[tensor.name])
-            if delta is not None:
-                kept.append(_kept(tensor, values, delta, raw, kinds[tensor.name]))
-            writer.write_tensor_data(raw)
+        for tensor, values, _ in merged_tensors(file, adapter):
+            writer.write_tensor_data(quantize(values.reshape(-1, values.shape[-1]), kinds[tensor.name]))
             advance(1)
         writer.close()
-        if adapter is not None and len(kept) != adapter.touched:
-            raise JoshiError(
-                f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; "
-                "train again on this base"
-            )
     return kept
+
+
+def choose_types(
+    file: GgufFile, adapter: Adapter | None, quantization: str, advance: Callable[[int], None]
+) -> tuple[dict[str, GGMLQuantizationType], list[Kept]]:
+    """llama.cpp's type for every tensor, or a finer one where that would round the fine-tune away.
+
+    A base whose weights lie on a 4-bit grid finds the same grid again when it is quantised to 4 bits, and a small
+    delta is gone. Such a tensor takes the smallest type that keeps LEAST_KEPT of its delta.
+    """
+    n_layers = int(file.need(f"{file.architecture}.block_count"))
+    tied = all(tensor.name != "output.weight" for tensor in file.reader.tensors)
+    kinds: dict[str, GGMLQuantizationType] = {}
+    kept: list[Kept] = []
+    for tensor, values, delta in merged_tensors(file, adapter):
+        wanted = type_of(tensor.name, values.shape, quantization, n_layers, tied)
+        kinds[tensor.name] = wanted
+        if delta is not None:
+            for kind in (wanted, *FINER.get(wanted, ())):
+                found = _kept(tensor.name, values, delta, quantize(values, kind), kind, raised=kind != wanted)
+                kinds[tensor.name] = kind
+                if found.slope >= LEAST_KEPT:
+                    break
+            kept.append(found)
+        advance(1)
+    return kinds, kept
 
 
 def merged_tensors(
@@ -150,24 +163,29 @@ def _raw_shape(shape: tuple[int, ...], kind: GGMLQuantizationType) -> tuple[int,
     return (*shape[:-1], shape[-1] // block * size)
 
 
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in reversed(tensor.shape))
+
+
 def _kept(
-    tensor: Any,
+    name: str,
     meant: NDArray[np.float32],
     delta: NDArray[np.float32],
     raw: NDArray[np.uint8],
     kind: GGMLQuantizationType,
+    raised: bool,
 ) -> Kept:
     written = dequantize(raw, kind).astype(np.float64).reshape(meant.shape)
     change = delta.astype(np.float64)
-    base = meant.astype(np.float64) - change
     power = float((change**2).sum())
     if power == 0:
-        return Kept(tensor.name, kind.name, 1.0, 0.0)
-    slope = float(((written - base) * change).sum()) / power
-    noise = math.sqrt(float(((written - meant) ** 2).sum()) / power)
-    return Kept(tensor.name, kind.name, slope, noise)
+        return Kept(name, kind.name, raised, 1.0, 0.0, 0.0)
+    error = written - meant
+    slope = 1 + float((error * change).sum()) / power
+    return Kept(name, kind.name, raised, slope, math.sqrt(float((error**2).sum()) / power), power)
 
 
 def overall(kept: list[Kept]) -> float:
-    """Mean slope over the touched tensors; 1 when no adapter was merged."""
-    return sum(one.slope for one in kept) / len(kept) if kept else 1.0
+    """Share of the whole fine-tune that was written: slopes weighted by their deltas; 1 without an adapter."""
+    power = sum(one.power for one in kept)
+    return sum(one.slope * one.power for one in kept) / power if power else 1.0

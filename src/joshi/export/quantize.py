@@ -17,6 +17,14 @@ from joshi.errors import JoshiError, Unavailable
 
 # Super-blocks hold 256 weights; a row that is no multiple falls back as llama.cpp does (llama-quant.cpp).
 _FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+# Finer types, in growing size, for a tensor whose fine-tune the type of the rule would round away.
+FINER = {
+    Type.Q4_K: (Type.Q5_K, Type.Q6_K, Type.Q8_0),
+    Type.Q5_K: (Type.Q6_K, Type.Q8_0),
+    Type.Q6_K: (Type.Q8_0,),
+    Type.Q5_0: (Type.Q8_0,),
+    Type.Q5_1: (Type.Q8_0,),
+}
 # Values of general.file_type (llama.h, llama_ftype).
 FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15}
 

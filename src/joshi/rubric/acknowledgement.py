@@ -43,6 +43,13 @@ _EMPTY_THANKS = re.compile(
     r"(?: (?:dated|of|on|yesterday|today|below)\b[^.]*)?[.!]?$|^(?:noted|understood|ok(?:ay)?|received|thanks|thank you)[.!]?$",
     re.IGNORECASE,
 )
+# Said of anything: only what it shares with the message makes it an acknowledgement.
+_GENERIC = re.compile(
+    r"^(?:awesome|great|wonderful|good news)?,?\s*(?:i|we)(?:[’']m| am|[’']re| are)(?: so| very| really| truly)? (?:glad|happy|pleased|sorry|delighted|"
+    r"excited|thrilled)\b|^(?:i |we )?(?:hope|trust) (?:you|this|that|all|everything)\b|^thank (?:you|s)\b",
+    re.IGNORECASE,
+)
+_SPEAKER = re.compile(r"^(?:buyer|supplier|seller|assistant|me|you)\s*:", re.IGNORECASE)
 _SALUTATION = re.compile(r"(?:dear|hi|hello|hey|sehr geehrte[rs]?)\b[^,.!?]{0,40}[,!:]?\s*(?=[A-Z]|$)", re.IGNORECASE)
 _COMMON = set(
     (
@@ -69,11 +76,14 @@ def check(answer: str, message: str, limit: int, count: Callable[[str], int]) ->
         return _failed(span, "the first sentence asks; it should acknowledge the supplier's message")
     if _STRAIGHT_TO_BUSINESS.search(first):
         return _failed(span, "the first sentence goes straight to business")
+    if _SPEAKER.search(first) or first.endswith(":"):
+        return _failed(span, "the first sentence is a label, not an answer")
     if _EMPTY_THANKS.search(first):
         return _failed(span, "the first sentence thanks without saying for what")
     theirs = {word[:4] for word in words(message) if word not in _COMMON and len(word) > 3}
     shared = theirs & {word[:4] for word in words(first) if word not in _COMMON}  # 'borrowing' takes up 'borrowed'
-    if not shared and not {*figures_of(first)} & {*figures_of(message)} and not _TAKES_UP.search(first):
+    shared_figures = figures_of(first) & figures_of(message)
+    if not shared and not shared_figures and (_GENERIC.search(first) or not _TAKES_UP.search(first)):
         return _failed(span, "the first sentence takes up nothing of the supplier's message")
     return Finding(rule=RULE, passed=True, message=f"acknowledges in {tokens} tokens", span=span)
 

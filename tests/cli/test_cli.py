@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,22 @@ def test_redact_reads_standard_input(workspace: Path) -> None:
     assert "12,450" not in done.stdout
     counted = json.loads(joshi("redact", "--json", "-", workspace=workspace, stdin="£12,450").stdout)
     assert counted["redactions"] == {"PRICE": 1}
+
+
+def test_an_interrupted_command_exits_130(tmp_path: Path) -> None:
+    assert joshi("init", "--example", workspace=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "joshi", "--workspace", str(tmp_path), "run"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "curate" in line:  # the second stage has begun
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.rglob("*.partial")) == []
 
 
 LINE = {

@@ -6,16 +6,18 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from typer import rich_utils
+from typer.exceptions import TyperException
 
 from joshi import __version__
 from joshi.cli import data, models, operations, plans, whole
 from joshi.cli.session import err, open_session
-from joshi.errors import JoshiError
+from joshi.errors import JoshiError, PlanError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 whole.add_to(app)
 data.add_to(app)
 models.add_to(app)
@@ -45,15 +47,19 @@ def main() -> None:
     if not debug:
         warnings.filterwarnings("ignore")  # the libraries' notes to their own developers
     try:
-        app()
+        result = app(standalone_mode=False)
+    except typer.Abort:
+        interrupted()
+    except TyperException as error:  # a wrong option or argument
+        rich_utils.rich_format_error(error)
+        sys.exit(PlanError.exit_code)
     except JoshiError as error:
         if debug:
             raise
         err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        err.print("interrupted; run the command again to go on", style="yellow")
-        sys.exit(130)
+        interrupted()
     except Exception as error:
         if debug:
             raise
@@ -63,3 +69,9 @@ def main() -> None:
             style="red", highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def interrupted() -> NoReturn:
+    err.print("interrupted; run the command again to go on", style="yellow")
+    sys.exit(130)

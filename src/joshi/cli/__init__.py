@@ -17,6 +17,7 @@ from joshi.cli import data, models, operations, plans, whole
 from joshi.cli.session import err, open_session
 from joshi.errors import JoshiError, PlanError
 
+INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 whole.add_to(app)
 data.add_to(app)
@@ -51,7 +52,7 @@ def main() -> None:
     except typer.Abort:
         interrupted()
     except TyperException as error:  # a wrong option or argument
-        rich_utils.rich_format_error(error)
+        rich_utils.rich_format_error(error)  # type: ignore[arg-type]
         sys.exit(PlanError.exit_code)
     except JoshiError as error:
         if debug:
@@ -69,9 +70,11 @@ def main() -> None:
             style="red", highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
         sys.exit(1)
+    if result == INTERRUPTED:  # Typer's own answer to Ctrl-C is silent
+        interrupted()
     sys.exit(result if isinstance(result, int) else 0)
 
 
 def interrupted() -> NoReturn:
     err.print("interrupted; run the command again to go on", style="yellow")
-    sys.exit(130)
+    sys.exit(INTERRUPTED)

@@ -163,8 +163,9 @@ def make_report(n: int = 34) -> dict[str, Any]:
                 "heldout_loss": [1.79, 1.66, 1.64],
             },
             "preference": {
-                "step": [1, 2, 3, 4],
+                "loss_step": [1, 2, 3, 4],
                 "loss": [0.69, 0.66, 0.61, 0.58],
+                "step": [1, 2, 3, 4],
                 "accuracy": [0.5, 0.62, 0.78, 0.81],
                 "margin": [0.0, 0.08, 0.2, 0.26],
             },

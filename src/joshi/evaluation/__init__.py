@@ -159,10 +159,10 @@ def curves(plan: Plan, workspace: Workspace) -> dict[str, Any]:
     dpo = read_manifest(workspace, "train preference") if plan.preference.method != "none" else None
     if dpo:
         held_out = dpo.metrics["curve"]["heldout"]
-        log = {entry["step"]: entry["loss"] for entry in dpo.metrics["curve"]["log"]}
         found["preference"] = {
+            "loss_step": [entry["step"] for entry in dpo.metrics["curve"]["log"]],
+            "loss": [entry["loss"] for entry in dpo.metrics["curve"]["log"]],
             "step": [entry["step"] for entry in held_out],
-            "loss": [log.get(entry["step"]) for entry in held_out],
             "accuracy": [entry["reward_accuracy"] for entry in held_out],
             "margin": [entry["reward_margin"] for entry in held_out],
         }

@@ -198,7 +198,8 @@ def _curves(curves: dict[str, Any], width: int) -> Figure:
         ("SFT: loss", [("training", sft["step"], sft["loss"], dark, "o"), heldout])
     ]
     for key in ("loss", "accuracy", "margin") if preference else ():
-        panels.append((f"Preference: {key}", [("training", preference["step"], preference[key], dark, "o")]))
+        steps = preference["loss_step" if key == "loss" else "step"]
+        panels.append((f"Preference: {key}", [("training", steps, preference[key], dark, "o")]))
     columns = min(2, len(panels)) if width == WIDE else 1
     left, gap, head, inner, foot = 52, 66, 36, 170, 48
     panel = (width - left - gap * (columns - 1) - 10) / columns

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from joshi import __version__, base, datasets, evaluation, export
+from joshi import __version__, base, datasets, export
 from joshi.base.find import find_base
 from joshi.cli.data import ensure_base
 from joshi.cli.session import Session, out, print_json, session
@@ -99,6 +99,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Answer the held-out conversations, measure, and judge by the gates; exit 3 if a required gate does not pass."""
+    from joshi import evaluation  # brings scipy and matplotlib, which take a second
+
     current = session(context)
     with current.workspace.lock():
         manifest = evaluation.run(current.plan, current.workspace, current.progress)

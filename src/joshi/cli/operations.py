@@ -11,7 +11,6 @@ from rich.table import Table
 
 from joshi.cli.session import err, out, print_json, session
 from joshi.errors import GateRefused
-from joshi.memory import open_memory
 from joshi.release import deploy as deploys
 from joshi.release import rollback as rollbacks
 from joshi.release import server
@@ -73,6 +72,8 @@ def rollback(
     if dry_run:
         out.print(f"would go back to {release_id or 'the release before the one in use'}")
         return
+    from joshi.memory import open_memory  # brings the Qdrant client, which takes a second
+
     with current.workspace.lock():
         release = rollbacks.rollback(current.plan, current.workspace, release_id, by=getpass.getuser())
         with open_memory(current.plan, current.workspace) as memory:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from joshi import datasets
-from joshi.cli.session import out, print_json, session
-from joshi.memory import open_memory
+from joshi.cli.session import Session, out, print_json, session
 from joshi.plan import check_plan
+
+if TYPE_CHECKING:
+    from joshi.memory import Memory
 
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -25,6 +28,12 @@ def add_to(app: typer.Typer) -> None:
     memory.command()(search)
     memory.command()(sync)
     app.add_typer(memory, name="memory")
+
+
+def _memory(current: Session) -> AbstractContextManager[Memory]:
+    from joshi.memory import open_memory  # brings the Qdrant client, which takes a second
+
+    return open_memory(current.plan, current.workspace)
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
@@ -58,7 +67,7 @@ def check(context: typer.Context) -> None:
 def record(context: typer.Context, text: Annotated[str, typer.Argument(help="What to remember of this plan.")]) -> None:
     """Record the plan in the memory before anything is deployed."""
     current = session(context)
-    with open_memory(current.plan, current.workspace) as memory:
+    with _memory(current) as memory:
         identity = memory.record(
             "model_plan",
             model_name=current.plan.model.name,
@@ -72,19 +81,19 @@ def record(context: typer.Context, text: Annotated[str, typer.Argument(help="Wha
 def list_plans(context: typer.Context) -> None:
     """The plans recorded for this model, newest first, as JSON."""
     current = session(context)
-    with open_memory(current.plan, current.workspace) as memory:
+    with _memory(current) as memory:
         print_json(memory.repository.fetch_model_plans(model_name=current.plan.model.name))
 
 
 def search(context: typer.Context, text: Annotated[str, typer.Argument(help="What to look for.")]) -> None:
     """What the memory holds that is nearest in meaning, as JSON."""
     current = session(context)
-    with open_memory(current.plan, current.workspace) as memory:
+    with _memory(current) as memory:
         print_json(memory.repository.search(text))
 
 
 def sync(context: typer.Context) -> None:
     """Write to the searchable store whatever only the ledger holds."""
     current = session(context)
-    with open_memory(current.plan, current.workspace) as memory:
+    with _memory(current) as memory:
         out.print(f"{memory.sync()} entries written")

@@ -15,8 +15,8 @@ LOG = logging.getLogger("joshi")
 def rollback(plan: Plan, workspace: Workspace, release_id: str | None = None, *, by: str) -> Release:
     """Switch the pointer and the env file to an earlier release whose bytes are intact.
 
-    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it where that
-    cannot be read. The caller holds `workspace.lock()` and records the rollback.
+    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it
+    where that cannot be read. The caller holds `workspace.lock()` and records the rollback.
 
     Args:
         by: who rolls back, for the log.

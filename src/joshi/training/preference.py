@@ -109,8 +109,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 def _at_start(sft: Path) -> dict[str, float]:
     """What SFT measured at its end; the rewards of a policy that is its own reference are zero."""
     last = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["curve"]["heldout"][-1]
-    zero = dict.fromkeys(("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected"), 0.0)
-    return {"heldout_loss": last["heldout_loss"], "end_probability": last["end_probability"]} | zero
+    zero = dict.fromkeys(("reward_margin", "reward_chosen", "reward_rejected"), 0.0)
+    measured = {name: last[name] for name in ("heldout_loss", "end_probability")}
+    return measured | zero | {"reward_accuracy": 0.5}
 
 
 def encode_pair(pair: Preference, tokenizer: ChatTokenizer) -> list[Encoded]:
@@ -162,14 +163,14 @@ def _pair_losses(
 
 
 def rewards(model: Any, packs: Sequence[Pack], reference: torch.Tensor, plan: Plan) -> dict[str, float]:
-    """Implicit rewards beta * log-ratio: accuracy, margin and their means, over all pairs."""
+    """Implicit rewards beta * log-ratio: accuracy (a tie counts half), margin and means, over all pairs."""
     ratios = torch.empty(reference.numel())
     for one in packs:
         ratios[list(one.members)] = sequence_log_probs(model, one).cpu()
     reward = plan.preference.beta * (ratios.view(-1, 2) - reference)
     margin = reward[:, 0] - reward[:, 1]
     return {
-        "reward_accuracy": float((margin > 0).float().mean()),
+        "reward_accuracy": float((margin > 0).float().mean() + (margin == 0).float().mean() / 2),
         "reward_margin": float(margin.mean()),
         "reward_chosen": float(reward[:, 0].mean()),
         "reward_rejected": float(reward[:, 1].mean()),

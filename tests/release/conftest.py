@@ -1,6 +1,7 @@
-"""Models that llama.cpp really runs: SmolLM2 from its package, and tiny ones that say one word."""
+"""Models that llama.cpp really runs: SmolLM2 from its package, and tiny ones with its tokenizer."""
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,6 @@ TINY = {
     "llama.attention.head_count_kv": 1,
     "llama.rope.dimension_count": WIDTH,
 }
-Export = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -33,35 +33,26 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One-layer models with SmolLM2's tokenizer, by the word they answer everything with."""
+def tiny_models(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three models of one random layer each; they differ in their bytes and answer nonsense at once."""
     folder = tmp_path_factory.mktemp("models")
-    fields = {
-        name: (field.contents(), field.types)
-        for name, field in gguf.GGUFReader(smollm2).fields.items()
-        if not name.startswith("GGUF.") and name not in ("general.architecture", "general.file_type")
-    }
-    return {word: write_tiny(folder / f"{word}.gguf", fields, word) for word in ("Thanks", "Agreed", "Noted", "")}
+    fields = gguf.GGUFReader(smollm2).fields
+    return [_write_tiny(folder / f"{seed}.gguf", fields, seed) for seed in range(3)]
 
 
-def write_tiny(path: Path, fields: dict, word: str) -> Path:
-    """A model whose next token depends on the last one alone: the word after a newline, then the end of turn."""
-    tokens = fields["tokenizer.ggml.tokens"][0]
-    end = tokens.index("<|im_end|>")
+def _write_tiny(path: Path, fields: dict[str, gguf.ReaderField], seed: int) -> Path:
     writer = gguf.GGUFWriter(path, "llama")
-    for name, (value, types) in fields.items():
-        inner = types[1] if types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, TINY.get(name, value), types[0], inner)
-    embedding = np.zeros((len(tokens), WIDTH), np.float16)
-    embedding[:, 0] = 1
-    embedding[tokens.index("Ċ")] = np.eye(WIDTH)[1]
-    output = np.zeros((len(tokens), WIDTH), np.float16)
-    output[end, 0] = 8
-    output[tokens.index(word) if word else end, 1] = 8
-    writer.add_tensor("token_embd.weight", embedding)
-    writer.add_tensor("output.weight", output)
-    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
-        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((WIDTH, WIDTH), np.float16))
+    for name, field in fields.items():
+        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
+            continue
+        inner = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, TINY.get(name, field.contents()), field.types[0], inner)
+    random = np.random.default_rng(seed)
+    n_tokens = len(fields["tokenizer.ggml.tokens"].contents())
+    matrix = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    shapes = {"token_embd": (n_tokens, WIDTH)} | {f"blk.0.{name}": (WIDTH, WIDTH) for name in matrix}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", random.normal(0, 0.05, shape).astype(np.float16))
     for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
         writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
     writer.write_header_to_file()
@@ -73,7 +64,7 @@ def write_tiny(path: Path, fields: dict, word: str) -> Path:
 
 @pytest.fixture
 def plan() -> Plan:
-    return Plan.model_validate({"threads": 1, "release": {"num_ctx": 1024}})
+    return Plan.model_validate({"release": {"num_ctx": 1024}})
 
 
 @pytest.fixture
@@ -82,19 +73,18 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def export(workspace: Workspace, plan: Plan) -> Export:
+def export(workspace: Workspace, plan: Plan) -> Callable[..., Path]:
     """Put a model where the export stage leaves it, with an evaluation of its bytes."""
 
     def put(model: Path, verdict: str = "pass") -> Path:
         target = workspace.model(plan.model.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(model.read_bytes())
-        gate = {"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}
         report = {
             "verdict": verdict,
             "model_sha256": sha256_file(target),
             "plan_sha256": plan.sha256(),
-            "gates": [gate],
+            "gates": [{"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}],
             "dataset": {"name": "phi4_humanization", "version": 1, "sha256": "ab" * 32, "train": 180},
             "reviewed": "reviewed by Ada",
             "systems": {},
@@ -103,3 +93,13 @@ def export(workspace: Workspace, plan: Plan) -> Export:
         return target
 
     return put
+
+
+def snapshot(workspace: Workspace) -> dict[str, str]:
+    """Every file that a caller could see change, with its sha256."""
+    files = [path for path in workspace.root.rglob("*") if path.is_file() and "models" not in path.parts]
+    return {path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in files}
+
+
+def records(workspace: Workspace) -> dict[str, object]:
+    return {path.parent.name: json.loads(path.read_text()) for path in workspace.releases.glob("*/release.json")}

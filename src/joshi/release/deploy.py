@@ -22,6 +22,7 @@ from joshi.release.releases import (
     Release,
     current,
     current_id,
+    release_ids,
     switch,
     verified_gguf,
 )
@@ -162,12 +163,12 @@ def _previous(workspace: Workspace) -> str | None:
 
 
 def _free_id(workspace: Workspace, created_at: str, sha256: str) -> str:
+    """An id that sorts after every other: two releases of one second would have no order to roll back by."""
     moment = datetime.fromisoformat(created_at)
-    while True:
-        identity = f"{moment:%Y%m%d-%H%M%S}-{sha256[:8]}"
-        if not (workspace.releases / identity).exists():
-            return identity
+    taken = {identity[: len("20260101-120000")] for identity in release_ids(workspace)}
+    while f"{moment:%Y%m%d-%H%M%S}" in taken:
         moment += timedelta(seconds=1)
+    return f"{moment:%Y%m%d-%H%M%S}-{sha256[:8]}"
 
 
 def _place(plan: Plan, workspace: Workspace, release: Release, source: Path) -> Path:

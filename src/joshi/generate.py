@@ -79,6 +79,7 @@ def generate(
                 ThreadPoolExecutor(plan.evaluation.parallel) as pool,
                 store.open("a", encoding="utf-8") as out,
             ):
+                out.write("\n")  # ends a line that a crash cut off; empty lines are passed over
                 futures = {pool.submit(complete, client, requests[i], sampling): i for i in missing}
                 for future in as_completed(futures):
                     i = futures[future]
@@ -122,10 +123,11 @@ def _read_cache(path: Path) -> dict[str, Completion]:
     """Answers by key; a last line that was cut off by a crash is passed over and generated again."""
     known: dict[str, Completion] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 entry = json.loads(line)
-                known[entry.pop("key")] = Completion.model_validate(entry)
+                key = entry.pop("key")
+                known[key] = Completion.model_validate(entry)
             except (ValueError, KeyError, AttributeError):
                 continue
     return known

@@ -26,6 +26,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path
     assert os.listdir(tmp_path) == ["file.txt"]  # noqa: PTH208 - hidden files count too
 
 
+def test_a_private_file_stays_private(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    write_text(path, "SECRET=1")
+    path.chmod(0o600)
+    write_text(path, "SECRET=2")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "no permission"), (errno.EROFS, "no permission")],

@@ -82,7 +82,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     def watch(m: Any) -> dict[str, float]:
         return measure(m, held_out_packs, tokenizer.end_id) | rewards(m, everything, reference, plan)
 
-    log, held_out_log = train(model, steps, loss_of, watch, loop, plan, checkpoints, progress, label="training (DPO)")
+    log, held_out_log = train(
+        model, steps, loss_of, watch, loop, plan, checkpoints, progress, "training (DPO)", known=_at_start(sft)
+    )
     first, last = held_out_log[0], held_out_log[-1]
     metrics: dict[str, Any] = {
         "pairs": len(pairs),

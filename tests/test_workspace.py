@@ -13,7 +13,7 @@ import pytest
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.stage import Stage
-from joshi.workspace import Workspace, atomic, sha256_file, write_text
+from joshi.workspace import Workspace, atomic, require_space, sha256_file, write_text, writing
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -57,6 +57,19 @@ def test_a_full_disk_really_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "JoshiError" in done.stderr
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_work_that_would_not_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
+    require_space(tmp_path, 1, "a file")
+    with pytest.raises(JoshiError, match="a file needs 1,000,000,000,000 MB of disk"):
+        require_space(tmp_path, 10**18, "a file")
+
+
+def test_what_native_libraries_raise_is_the_same_sentence(tmp_path: Path) -> None:
+    with pytest.raises(JoshiError, match="the disk is full"), writing(tmp_path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(RuntimeError, match="of another kind"), writing(tmp_path):
+        raise RuntimeError("an error of another kind")
 
 
 def test_the_second_writer_is_told_who_holds_the_workspace(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from joshi.errors import JoshiError
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries end a message
+_TORCH_WRITE = "inline_container.cc"  # where torch.save writes; its message names no cause
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,47 @@ def explain(error: OSError, path: Path) -> JoshiError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return JoshiError(f"{path}: no permission to write; give this user write access, or use --workspace DIR")
     return JoshiError(f"{path}: {error.strerror or error}; check the path and run again")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what went wrong in a block where a native library writes below `path`.
+
+    Raises:
+        JoshiError: for OSError, and for what safetensors and torch raise in its place; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path) from error
+    except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number:
+            raise explain(OSError(int(number[1]), os.strerror(int(number[1]))), path) from error
+        if _TORCH_WRITE in str(error):
+            raise explain(_why_not_writable(path), path) from error
+        raise
+
+
+def _why_not_writable(path: Path) -> OSError:
+    """Try to write what a full disk refuses."""
+    try:
+        with tempfile.TemporaryFile(dir=path) as trial:
+            trial.write(b"\0" * 2**20)
+            trial.flush()
+    except OSError as error:
+        return error
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # there is room again: the failed write was undone
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse work whose result would not fit, before hours go into it. `needed` is in bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise JoshiError(
+            f"{folder}: {what} needs {needed / 1e6:,.0f} MB of disk and {free / 1e6:,.0f} MB are free; "
+            "free some space and run again; nothing was changed"
+        )
 
 
 @contextlib.contextmanager

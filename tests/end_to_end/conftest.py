@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -58,8 +59,16 @@ def command(root: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "joshi", "--workspace", str(root), *arguments]
 
 
-def joshi(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(root, *arguments), capture_output=True, text=True, check=False, timeout=SECONDS)
+def joshi(root: Path, *arguments: str, file_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command; with `file_bytes` the system refuses to let any file grow larger, as a full disk does."""
+
+    def limit() -> None:
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    return subprocess.run(
+        command(root, *arguments), capture_output=True, text=True, check=False, timeout=SECONDS, preexec_fn=limit
+    )
 
 
 @pytest.fixture(scope="session")

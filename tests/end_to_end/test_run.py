@@ -157,6 +157,27 @@ def test_deploy_refuses_other_bytes_than_were_evaluated(finished: Finished) -> N
         path.write_bytes(kept)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "file_bytes", "kept"),
+    [
+        (("--set", "sft.rank=4", "train", "sft"), 1_000_000, "artifacts/phi4-joshi/sft"),
+        (("--set", "preference.beta=0.2", "train", "preference"), 1_000_000, "artifacts/phi4-joshi/dpo"),
+        (("--set", "export.quantization=Q8_0", "export"), 20_000_000, "models"),
+    ],
+)
+def test_a_disk_that_takes_no_more_loses_nothing(
+    finished: Finished, arguments: tuple[str, ...], file_bytes: int, kept: str
+) -> None:
+    folder = finished.root / kept
+    before = {path.name: sha256_file(path) for path in folder.iterdir()}
+    done = joshi(finished.root, *arguments, file_bytes=file_bytes)
+    assert done.returncode == 1
+    assert "run again" in done.stderr
+    assert "fault in Joshi" not in done.stderr
+    assert {path.name: sha256_file(path) for path in folder.iterdir()} == before
+    assert list(folder.parent.rglob("*.partial")) == []
+
+
 @pytest.mark.parametrize("arguments", [("run",), ("train", "sft", "--dry-run"), ("deploy", "--dry-run")])
 def test_looking_changes_nothing(finished: Finished, arguments: tuple[str, ...]) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.root.rglob("*.safetensors")}

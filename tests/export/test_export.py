@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import LINEAR
 from joshi.base.weights import load_model
-from joshi.errors import JoshiError
+from joshi.errors import GateRefused, JoshiError
 from joshi.export.merge import Adapter, merge, overall
 from joshi.export.modelfile import modelfile, render_family
 from joshi.export.quantize import quantize, type_of
@@ -104,6 +104,20 @@ def test_a_delta_that_the_grid_would_swallow_is_written_finer(smollm2: GgufFile,
     assert min(one.slope for one in kept) >= 0.9
     written = {t.name: t.tensor_type.name for t in GGUFReader(path).tensors}
     assert all(written[one.tensor] == one.kind for one in kept)
+
+
+def test_a_delta_that_no_type_keeps_is_refused_and_the_old_file_stays(smollm2: GgufFile, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = lora(load_model(smollm2), Plan.model_validate({"sft": {"rank": 8}}), ["down_proj"])
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 1e-7)
+    model.save_pretrained(str(tmp_path / "adapter"), safe_serialization=True)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"the release of last month")
+    with pytest.raises(GateRefused, match=r"0\.9 is needed"):
+        merge(smollm2, Adapter.load(tmp_path / "adapter"), "Q4_K_M", "test", path, nothing)
+    assert path.read_bytes() == b"the release of last month"
 
 
 def test_an_adapter_of_another_base_is_refused(smollm2: GgufFile, adapter: Path, tmp_path: Path) -> None:

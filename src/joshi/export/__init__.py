@@ -6,8 +6,7 @@ from pathlib import Path
 
 from joshi import base
 from joshi.base.find import find_base
-from joshi.errors import GateRefused
-from joshi.export.merge import LEAST_KEPT, Adapter, merge, overall
+from joshi.export.merge import Adapter, merge, overall
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
@@ -76,12 +75,6 @@ def _export(plan: Plan, workspace: Workspace, adapter: Path, path: Path, progres
         progress.say(
             f"{len(raised)} of {len(kept)} changed tensors are written finer than {quantization}, or quantisation "
             "would round the fine-tune away"
-        )
-    if min(one.slope for one in kept) < LEAST_KEPT:
-        path.unlink()
-        raise GateRefused(
-            f"{quantization} keeps {share:.2f} of the fine-tune, {LEAST_KEPT} is needed (least: "
-            f'{min(kept, key=lambda one: one.slope).tensor}); set [export] quantization = "Q8_0" or "F16"'
         )
     return {
         "quantization": quantization,

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import Target, target_of, to_rope_pairs
-from joshi.errors import JoshiError
+from joshi.errors import GateRefused, JoshiError
 from joshi.export.quantize import FILE_TYPES, FINER, quantize, type_of
-from joshi.workspace import atomic_path
+from joshi.workspace import atomic_path, make_folder, require_space
 
 LEAST_KEPT = 0.9  # share of the fine-tune that must survive quantisation; below it users would ship the base
 
@@ -84,13 +84,24 @@ def merge(
     """Write the merged model; returns what each touched tensor kept. `advance` is called twice a tensor.
 
     Raises:
-        JoshiError: the adapter does not fit the base, or the file cannot be written; then nothing is left behind.
+        JoshiError: the adapter does not fit the base, or the file cannot be written.
+        GateRefused: quantisation rounds the fine-tune away.
+        After either, an earlier file at `path` is as it was.
     """
     kinds, kept = choose_types(file, adapter, quantization, advance)
     if adapter is not None and len(kept) != adapter.touched:
         raise JoshiError(
             f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; train again on this base"
         )
+    least = min(kept, key=lambda one: one.slope, default=None)
+    if least is not None and least.slope < LEAST_KEPT:
+        raise GateRefused(
+            f"{quantization} keeps {overall(kept):.2f} of the fine-tune, {LEAST_KEPT} is needed (least: "
+            f"{least.slope:.2f} of {least.tensor}); train longer or at a higher rate, or set [export] quantization "
+            'to "Q8_0" or "F16"'
+        )
+    size = sum(math.prod(_raw_shape(_shape(tensor), kinds[tensor.name])) for tensor in file.reader.tensors)
+    require_space(make_folder(path.parent), size, path.name)
     with atomic_path(path) as beside:
         writer = GGUFWriter(beside, arch=file.architecture)
         copy_metadata(file, writer, {"general.name": name, "general.file_type": FILE_TYPES[quantization]})

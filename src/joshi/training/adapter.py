@@ -12,33 +12,39 @@ from peft import PeftModel
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.stage import StageRun, now, versions
-from joshi.workspace import make_folder, write_json
+from joshi.workspace import make_folder, write_json, writing
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "run.json")
 
 
 def save_adapter(model: Any, folder: Path, plan: Plan, stage: StageRun, metrics: dict[str, Any]) -> list[Path]:
     """Write the adapter beside its place and move it there whole."""
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside, before = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "before"))
+    for leftover in (beside, before):
+        shutil.rmtree(leftover, ignore_errors=True)
     make_folder(beside)
-    model.save_pretrained(str(beside), safe_serialization=True)
-    write_json(
-        beside / "run.json",
-        {
-            "plan": plan.model_dump(mode="json"),
-            "plan_sha256": plan.sha256(),
-            "inputs": stage.hashes,
-            "base": plan.model.base,
-            "versions": versions(),
-            "created_at": now(),
-            "metrics": metrics,
-        },
-    )
-    if folder.exists():
-        shutil.rmtree(folder)
-    beside.replace(folder)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty template says nothing true
+    try:
+        with writing(beside):
+            model.save_pretrained(str(beside), safe_serialization=True)
+            (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty template says nothing true
+        write_json(
+            beside / "run.json",
+            {
+                "plan": plan.model_dump(mode="json"),
+                "plan_sha256": plan.sha256(),
+                "inputs": stage.hashes,
+                "base": plan.model.base,
+                "versions": versions(),
+                "created_at": now(),
+                "metrics": metrics,
+            },
+        )
+        if folder.exists():
+            folder.replace(before)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
     return [folder / name for name in FILES]
 
 

@@ -22,6 +22,9 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.training.packing import Pack
+from joshi.workspace import make_folder, require_space, writing
+
+KEPT_CHECKPOINTS = 2  # one more lies beside them while it is written
 
 Step = list[Pack]
 LossOf = Callable[[Any, Pack, Step], torch.Tensor]
@@ -149,6 +152,8 @@ def train(
 
     `known` is what `measure` gives before the first step, if that is known already.
     """
+    make_folder(folder)
+    require_space(folder, _checkpoint_bytes(model) * (KEPT_CHECKPOINTS + 1), "training with its checkpoints")
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -162,7 +167,7 @@ def train(
         logging_steps=1,
         save_strategy="steps",
         save_steps=loop.checkpoint_every,
-        save_total_limit=2,
+        save_total_limit=KEPT_CHECKPOINTS,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -182,9 +187,15 @@ def train(
         checkpoint = last_checkpoint(folder)
         if checkpoint:
             progress.say(f"going on from {Path(checkpoint).name}")
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with writing(folder):
+            trainer.train(resume_from_checkpoint=checkpoint)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return log, watch.history
+
+
+def _checkpoint_bytes(model: Any) -> int:
+    """Trained weights and AdamW's two moments of each."""
+    return 3 * int(sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad))
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -267,6 +267,8 @@ def _explain(file: str, problem: Any) -> str:
     field = getattr(model, "model_fields", {}).get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch" and meaning:  # the meaning says it in words
+        message = "not of the expected form"
     return f"{file}: {section}{key}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
 
 

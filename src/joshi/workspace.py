@@ -94,7 +94,11 @@ class Workspace:
         """Hold the workspace for one writing command; another process is told who holds it."""
         make_folder(self.private)
         path = self.private / "lock"
-        with path.open("a+", encoding="utf-8") as held:
+        try:
+            held = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise explain(error, path) from error
+        with held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

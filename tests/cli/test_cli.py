@@ -154,6 +154,19 @@ def test_curate_with_nothing_readable_is_exit_1(workspace: Path) -> None:
     assert "none of the 1 records" in done.stderr
 
 
+def test_curate_without_any_transcript_says_where_to_put_one(workspace: Path) -> None:
+    done = joshi("curate", workspace=workspace)
+    assert done.returncode == 1
+    assert "transcripts: no transcripts in there; put chats (.jsonl, .json, .txt) into it" in done.stderr
+
+
+def test_a_lock_that_cannot_be_written_is_one_sentence(workspace: Path) -> None:
+    (workspace / ".joshi" / "lock").mkdir(parents=True)
+    done = joshi("curate", workspace=workspace)
+    assert done.returncode == 1
+    assert "lock: Is a directory; check the path and run again" in done.stderr
+
+
 def test_a_workspace_without_write_permission(workspace: Path) -> None:
     if os.geteuid() == 0:
         # root writes anywhere; a file where a folder must be is refused to everybody

@@ -16,6 +16,7 @@ from joshi import __version__
 from joshi.cli import data, models, operations, plans, whole
 from joshi.cli.session import err, open_session
 from joshi.errors import JoshiError, PlanError
+from joshi.workspace import explain
 
 INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -61,6 +62,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         interrupted()
+    except OSError as error:
+        if debug:
+            raise
+        explained = explain(error, Path(error.filename or "."))
+        err.print(str(explained), style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(explained.exit_code)
     except Exception as error:
         if debug:
             raise

@@ -109,6 +109,11 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     ):
         progress.warn(f"{source}: {n} record{'s' if n > 1 else ''} {kind}: {reason}")
     if conversations == 0:
+        if not unread:
+            raise JoshiError(
+                f"{', '.join(plan.transcripts.paths)}: no transcripts in there; put chats (.jsonl, .json, .txt) "
+                "into it or name others in [transcripts] paths, and run again"
+            )
         raise JoshiError(
             f"none of the {len(unread)} records could be read as a conversation; "
             f"the reasons are in {workspace.quarantine}"

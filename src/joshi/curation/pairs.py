@@ -54,9 +54,13 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     sampling = Sampling(plan.preference.temperature, 1.0, plan.preference.length_limit + OVER_LIMIT_TOKENS)
     found: dict[str, Preference] = {}
     for name, model in _models(plan, workspace).items():
+        asked: Counter[str] = Counter()
         for draw in range(plan.preference.candidates):
-            # Each round asks for what is still wanting, so that no answer is made that no pair needs.
-            wanting = [sample for sample in filled if sample.id not in found][: most - len(found)]
+            # Each round asks for what is still wanting, so that no answer is made that no pair needs; and first on
+            # prompts that were not tried, as one that was answered well is likely to be again.
+            open_ones = sorted((s for s in filled if s.id not in found), key=lambda s: asked[s.id])
+            wanting = open_ones[: most - len(found)]
+            asked.update(sample.id for sample in wanting)
             answers = generate(
                 model, [_request(s, plan, f"{name}:{draw}") for s in wanting], sampling, plan, tokenizer,
                 workspace.cache, progress, f"sampling rejected answers: {name}",

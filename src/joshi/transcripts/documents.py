@@ -111,13 +111,13 @@ def parse(content: bytes) -> Any:
     Raises:
         Refused: quarantined; not UTF-8, not JSON, or nested too deeply.
     """
-    text = decoded(content)
+    text = decoded(content).rstrip()
     try:
         return json.loads(text)
     except RecursionError:
         raise quarantined("nested too deeply to be a chat") from None
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"character {error.colno}"
+        where = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"character {error.colno}"
         raise quarantined(f"not JSON: {error.msg} at {where}; export the record again") from None
     except ValueError as error:
         raise quarantined(f"not JSON: {printable(str(error))}; export the record again") from None

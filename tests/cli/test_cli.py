@@ -106,7 +106,10 @@ def test_redact_reads_standard_input(workspace: Path) -> None:
 def test_an_interrupted_command_exits_130(tmp_path: Path) -> None:
     assert joshi("init", "--example", workspace=tmp_path).returncode == 0
     command = [sys.executable, "-m", "joshi", "--workspace", str(tmp_path), "run"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit it ignored
+    )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
         if "curate" in line:  # the second stage has begun

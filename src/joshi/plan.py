@@ -92,14 +92,22 @@ class SftSection(Section):
 
 
 class PreferenceSection(Section):
-    method: Literal["dpo", "none"] = Field("dpo", description="preference objective, or none to ship SFT")
-    beta: float = Field(0.1, gt=0, description="DPO's beta: how far the policy may leave the reference")
+    method: Literal["dpo", "simpo", "orpo", "none"] = Field(
+        "dpo", description="preference objective, or none to ship SFT"
+    )
+    beta: float = Field(
+        0.1, gt=0, description="DPO: how far the policy may leave the reference; SimPO: reward scale; ORPO: its lambda"
+    )
+    simpo_gamma: float = Field(0.5, ge=0, description="SimPO: margin wanted between the rewards")
+    ld_alpha: float = Field(
+        1.0, ge=0, le=1, description="DPO: weight of tokens past the pair's shorter answer (LD-DPO); 1 is plain DPO"
+    )
     learning_rate: float = Field(5e-6, gt=0, lt=1, description="highest learning rate of AdamW")
     epochs: int = Field(1, ge=1, description="passes over the pairs")
     batch_size: int = Field(32, ge=1, description="pairs in one optimizer step")
     length_limit: int = Field(180, ge=1, description="tokens above which an answer is penalised")
     length_penalty: float = Field(0.01, ge=0, description="lambda: DPO logit added per token of excess length")
-    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen answer's token loss beside DPO (RPO)")
+    sft_weight: float = Field(0.0, ge=0, description="weight of the chosen answer's token loss (RPO)")
     rejected_from: list[Literal["base", "sft"]] = Field(
         ["base"], min_length=1, description="models whose rule-breaking answers become the rejected side"
     )

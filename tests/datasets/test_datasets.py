@@ -121,6 +121,22 @@ def test_too_many_samples_are_thinned_by_whole_conversations(workspace: Workspac
     assert len({s.provenance.family for s in train}) == 3
 
 
+def test_a_small_plan_on_much_data_still_trains_on_most_of_what_it_takes(
+    workspace: Workspace, make_sample: Make
+) -> None:
+    frozen(workspace, make_sample, conversations=200)  # a tenth of them is more than the plan's 12 samples
+    train, held_out = datasets.load_split(PLAN, workspace)
+    assert 10 <= len(train) + len(held_out) <= 12
+    assert len(held_out) == 2
+
+
+def test_one_conversation_leaves_nothing_to_train_on(workspace: Workspace, make_sample: Make) -> None:
+    put(workspace, [approve_automatically(s) for s in candidates(make_sample, 1, turns=6)])
+    with pytest.raises(GateRefused, match=r"all 6 samples .* held-out conversations"):
+        datasets.run(PLAN, workspace)
+    assert not list(workspace.dataset("phi4_humanization").glob("*"))
+
+
 def test_verify_names_the_file_that_changed(workspace: Workspace, make_sample: Make) -> None:
     frozen(workspace, make_sample)
     assert datasets.verify(PLAN, workspace, 1) == []

@@ -16,10 +16,13 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+from joshi.plan import Plan
 from joshi.prompt import Encoded
 from joshi.training.attention import NAME
-from joshi.training.objectives import answer_log_probs, dpo_losses, sequence_log_probs, sft_loss
+from joshi.training.forward import answer_log_probs, install
+from joshi.training.objectives import dpo_losses, sft_loss
 from joshi.training.packing import pack
+from joshi.training.preference import pair_log_probs, pairs_of
 
 WORDS = 40
 BETA = 0.3
@@ -62,7 +65,8 @@ def ours_of(theirs: Any) -> Any:
     """The same weights behind tree attention."""
     model = copy.deepcopy(theirs)
     model.set_attn_implementation(NAME)
-    return model
+    model.lm_head.weight.requires_grad_(False)  # as under LoRA
+    return install(model)
 
 
 def encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Encoded:
@@ -84,13 +88,16 @@ def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) 
         torch.testing.assert_close(ours[name] / scale, value / scale, rtol=1e-4, atol=1e-4)
 
 
-def test_dpo_is_what_trls_trainer_computes(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("ld_alpha", [1.0, 0.3])
+def test_dpo_is_what_trls_trainer_computes(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, ld_alpha: float) -> None:
     policy, reference = tiny(1), tiny(2)
+    policy.lm_head.weight.requires_grad_(False)  # as under LoRA, in theirs and in ours
     mine, my_reference = ours_of(policy), ours_of(reference)
     rows = pairs()
     arguments = DPOConfig(
         output_dir=str(tmp_path), beta=BETA, per_device_train_batch_size=len(rows), report_to=[], use_cpu=True,
         gradient_checkpointing=False, bf16=False, disable_dropout=True, max_length=None,
+        ld_alpha=ld_alpha,
     )  # fmt: skip
     trainer = DPOTrainer(
         model=policy, ref_model=reference, args=arguments, train_dataset=Dataset.from_list(rows),
@@ -101,12 +108,14 @@ def test_dpo_is_what_trls_trainer_computes(tmp_path: Path, tokenizer: PreTrained
     theirs = gradients(trainer.model, wanted)
 
     units = [[encoded(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected")] for row in rows]
-    table, reference_table = torch.empty(len(rows) * 2), torch.empty(len(rows) * 2)
+    lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])
+    plan = Plan.model_validate({"preference": {"ld_alpha": ld_alpha}})
+    policy_pairs, reference_pairs = torch.empty(len(rows), 2), torch.empty(len(rows), 2)
     for one in pack(units, 30):
-        table[list(one.members)] = sequence_log_probs(mine, one)
+        policy_pairs[pairs_of(one)] = pair_log_probs(answer_log_probs(mine, one), one, lengths, plan)
         with torch.no_grad():
-            reference_table[list(one.members)] = sequence_log_probs(my_reference, one)
-    policy_pairs, reference_pairs = table.view(-1, 2), reference_table.view(-1, 2)
+            tokens = answer_log_probs(my_reference, one)
+            reference_pairs[pairs_of(one)] = pair_log_probs(tokens, one, lengths, plan)
     loss = dpo_losses(*policy_pairs.T, *reference_pairs.T, beta=BETA).mean()
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-6)
     assert wanted.item() > 0.8, "the policies must differ, or every loss is log 2"
@@ -115,6 +124,7 @@ def test_dpo_is_what_trls_trainer_computes(tmp_path: Path, tokenizer: PreTrained
 
 def test_sft_is_what_trls_trainer_computes(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     model = tiny(3)
+    model.lm_head.weight.requires_grad_(False)
     mine = ours_of(model)
     rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in pairs()]
     arguments = SFTConfig(

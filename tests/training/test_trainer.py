@@ -14,7 +14,8 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import SILENT
 from joshi.prompt import Encoded
-from joshi.training.objectives import answer_log_probs, sft_loss
+from joshi.training.forward import answer_log_probs, install
+from joshi.training.objectives import sft_loss
 from joshi.training.packing import Pack, pack
 from joshi.training.trainer import Loop, Step, last_checkpoint, lora, train
 
@@ -33,7 +34,7 @@ def fresh() -> Any:
     from transformers import LlamaForCausalLM
 
     base = tiny("llama", "joshi_tree").get_base_model()
-    clean = LlamaForCausalLM(base.config).float()
+    clean = install(LlamaForCausalLM(base.config).float())
     set_seed(7)
     return lora(clean, PLAN, LINEAR["llama"])
 

@@ -22,7 +22,7 @@ from joshi.generate import Request, Sampling, generate
 from joshi.prompt import messages_for
 from joshi.rubric import Rubric
 from joshi.schema import Context, Provenance, Sample
-from joshi.surrogates import fill
+from joshi.window import fit
 from joshi.workspace import sha256_text
 
 Model = Annotated[
@@ -60,13 +60,16 @@ def train_sft(context: typer.Context, dry_run: DryRun = False) -> None:
 
 
 def train_preference(context: typer.Context, dry_run: DryRun = False) -> None:
-    """Make preference pairs, then train on them with DPO and a length penalty."""
+    """Make preference pairs, then train on them with the plan's objective and a length penalty."""
     current = session(context)
     plan = current.plan
     if plan.preference.method == "none":
         raise PlanError('joshi.toml: [preference] method = "none"; set it to "dpo" to train on preferences')
     if dry_run:
-        out.print(f"DPO would train on up to {plan.curation.preference_pairs[1]} pairs", highlight=False)
+        out.print(
+            f"{plan.preference.method.upper()} would train on up to {plan.curation.preference_pairs[1]} pairs",
+            highlight=False,
+        )
         return
     _tuned()
     from joshi.curation import pairs
@@ -230,14 +233,15 @@ def mask(
     if chosen is None:
         raise JoshiError(f"no frozen sample has the id {sample_id!r}; 'joshi dataset show' names the version's file")
     tokenizer = base.tokenizer(current.workspace)
-    filled = fill(chosen, current.plan.seed)
-    encoded = tokenizer.encode(messages_for(filled, current.plan.model.system_prompt), filled.ideal_answer)
+    fitted = fit(chosen, current.plan, tokenizer)
+    encoded = fitted.encoded
     if as_json:
         rows: list[dict[str, Any]] = [
             {"id": i, "text": tokenizer.decode([i]), "trained": trained}
             for i, trained in zip(encoded.ids, encoded.trained, strict=True)
         ]
-        print_json({"sample": chosen.id, "tokens": len(encoded.ids), "trained": encoded.answer_tokens, "rows": rows})
+        counts = {"tokens": len(encoded.ids), "trained": encoded.answer_tokens, "turns_cut": fitted.turns_cut}
+        print_json({"sample": chosen.id, **counts, "rows": rows})
         return
     first = encoded.trained.index(True)
     prompt, trained_text = tokenizer.decode(encoded.ids[:first]), tokenizer.decode(encoded.ids[first:])
@@ -245,4 +249,5 @@ def mask(
         out.print(Text(prompt, style="dim") + Text(trained_text, style="bold green"))
     else:
         typer.echo(f"{prompt}⟦{trained_text}⟧")
-    out.print(f"{len(encoded.ids)} tokens, {encoded.answer_tokens} trained (marked)", highlight=False)
+    cut = f", {fitted.turns_cut} oldest turns cut to fit max_length" if fitted.turns_cut else ""
+    out.print(f"{len(encoded.ids)} tokens, {encoded.answer_tokens} trained (marked){cut}", highlight=False)

@@ -18,7 +18,7 @@ from joshi.prompt import ChatTokenizer, messages_for
 from joshi.rubric import Rubric
 from joshi.schema import Completion, Finding, Preference, Sample, to_jsonl
 from joshi.stage import Manifest, Stage
-from joshi.surrogates import fill
+from joshi.window import fit
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
 
 OVER_LIMIT_TOKENS = 60  # how far past the length limit a rejected answer may run before it is cut off
@@ -33,13 +33,14 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     return [*datasets.current_files(plan, workspace), *_models(plan, workspace).values()]
 
 
-STAGE = Stage("preference pairs", ("model", "rubric", "curation", "preference", "release"), _inputs)
+STAGE = Stage("preference pairs", ("model", "rubric", "curation", "sft", "preference", "release"), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
     """Sample answers, keep those that break a rule, and freeze the pairs beside their dataset version.
 
     Raises:
+        JoshiError: a prompt with room for an answer does not fit max_length.
         GateRefused: fewer pairs than the plan's minimum came out.
     """
     stage = STAGE.begin(plan, workspace)
@@ -48,10 +49,11 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     fewest, most = plan.curation.preference_pairs
     training, _ = datasets.load_split(plan, workspace)
     chooser = random.Random(plan.seed)
-    filled = [fill(sample, plan.seed) for sample in chooser.sample(training, len(training))]
+    room = plan.preference.length_limit + OVER_LIMIT_TOKENS  # a rejected answer may be longer than the approved one
+    filled = [fit(sample, plan, tokenizer, room).sample for sample in chooser.sample(training, len(training))]
     # A chosen answer that breaks a rule would teach to break it.
     filled = [sample for sample in filled if all(f.passed for f in rubric.check(sample.ideal_answer, sample))]
-    sampling = Sampling(plan.preference.temperature, 1.0, plan.preference.length_limit + OVER_LIMIT_TOKENS)
+    sampling = Sampling(plan.preference.temperature, 1.0, room)
     found: dict[str, Preference] = {}
     for name, model in _models(plan, workspace).items():
         asked: Counter[str] = Counter()

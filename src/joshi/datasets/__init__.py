@@ -60,6 +60,11 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     _refuse_too_few(samples, approved, plan)
     validation = split(approved, plan)
     chosen = select(approved, validation, plan)
+    if all(sample.provenance.conversation_id in validation for sample in chosen):
+        raise GateRefused(
+            f"all {len(chosen)} samples within [curation] sft_samples = {list(plan.curation.sft_samples)} belong to "
+            "held-out conversations, so none is left to train on; raise the most, or add transcripts"
+        )
     last = latest(plan, workspace)
     if last is not None and last.key == stage.key:
         return stage.finish(_files(folder, last.version), _metrics(last))
@@ -135,6 +140,7 @@ def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[
 def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
     """Ids of the held-out conversations: the plan's share of them, spread over the families, at least one.
 
+    Where there are more samples than the plan takes, it is the share of what it takes, counted in samples.
     A conversation is drawn by the hash of its id, so that adding data moves no conversation of another family.
     """
     families: dict[str, set[str]] = defaultdict(set)
@@ -148,7 +154,13 @@ def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
         # The k-th of a family of n stands at (k + ½) / n, so one from each family comes before two from any.
         ranked += [((place + 0.5) / len(order), name) for place, name in enumerate(order)]
     ranked.sort(key=lambda item: (item[0], sha256_text(f"{plan.seed}:{item[1]}")))
-    return {name for _, name in ranked[:wanted]}
+    sizes = Counter(sample.provenance.conversation_id for sample in samples)
+    room = round(plan.curation.sft_samples[1] * plan.curation.validation_fraction)
+    chosen = {ranked[0][1]}
+    for _, name in ranked[1:wanted]:
+        if len(samples) <= plan.curation.sft_samples[1] or sum(sizes[c] for c in chosen) + sizes[name] <= room:
+            chosen.add(name)
+    return chosen
 
 
 def latest(plan: Plan, workspace: Workspace) -> DatasetManifest | None:

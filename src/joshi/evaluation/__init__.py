@@ -201,7 +201,8 @@ def side_by_side(
 def _label(name: str, plan: Plan) -> str:
     if name != "shipped":
         return SYSTEMS[name]
-    return f"shipped: SFT{'' if plan.preference.method == 'none' else ' + DPO'}, {plan.export.quantization}"
+    preference = "" if plan.preference.method == "none" else f" + {plan.preference.method.upper()}"
+    return f"shipped: SFT{preference}, {plan.export.quantization}"
 
 
 def _number(value: float) -> str:

@@ -1,11 +1,12 @@
-"""Stage 6b: preference pairs from rule-breaking answers, then DPO with a length penalty on the SFT adapter."""
+"""Stage 6b: DPO, SimPO or ORPO with a length penalty on the SFT adapter, from the frozen pairs."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,28 @@ from transformers import set_seed
 from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.weights import load_model
-from joshi.errors import GateRefused
+from joshi.errors import GateRefused, JoshiError
 from joshi.plan import Plan, steps_of
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, tracking
+from joshi.training import attention, forward, tracking
 from joshi.training.adapter import load_adapter, save_adapter
-from joshi.training.objectives import answer_log_probs, dpo_losses, excess, sequence_log_probs, sft_loss
+from joshi.training.forward import answer_log_probs, per_sequence
+from joshi.training.objectives import (
+    dpo_losses,
+    excess,
+    ld_weights,
+    length_penalties,
+    orpo_losses,
+    sft_loss,
+    simpo_losses,
+)
 from joshi.training.packing import Pack, pack
-from joshi.training.sft import encode, measure
-from joshi.training.trainer import Loop, Step, every, train
+from joshi.training.sft import measure
+from joshi.training.trainer import Loop, LossOf, Step, every, train, with_less_memory
+from joshi.window import fit_all
 from joshi.workspace import Workspace
 
 
@@ -46,82 +57,80 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """Train on the frozen pairs and write the adapter with run.json.
 
     Raises:
+        JoshiError: a pair does not fit max_length.
         GateRefused: the policy does not prefer the chosen answers more than before.
     """
     stage = STAGE.begin(plan, workspace)
     tokenizer = base.tokenizer(workspace)
     pairs = list(read_records(datasets.preferences_path(plan, workspace), Preference))
-    units = [encode_pair(pair, tokenizer) for pair in pairs]
-    _, held_out = datasets.load_split(plan, workspace)
-    held_out_packs = pack([[one] for one in encode(held_out, plan, tokenizer)], plan.sft.token_budget)
-
-    set_seed(plan.seed)
+    units = [encode_pair(pair, plan, tokenizer) for pair in pairs]
+    lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])  # (pairs, 2)
+    held_out = [[one.encoded] for one in fit_all(datasets.load_split(plan, workspace)[1], plan, tokenizer)]
     file = find_base(plan.model.base, workspace.root)
     sft = workspace.artifacts(plan.model.name) / "sft"
-    model = load_adapter(load_model(file, attention.NAME), sft, trainable=True)
-    everything = pack(units, plan.sft.token_budget)
-    reference = reference_log_probs(model, everything, len(units), progress)
-    steps = plan_steps(units, plan)
+    checkpoints = workspace.private / "checkpoints" / f"preference-{stage.key[:12]}"
     total = steps_of(len(pairs), plan.preference.batch_size, plan.preference.epochs)
-    lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])  # (pairs, 2)
-    long = excess(lengths, plan.preference.length_limit).float()
     loop = Loop(plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3), every(total, 1))
-    checkpoints = workspace.private / "checkpoints" / f"dpo-{stage.key[:12]}"
 
-    def loss_of(m: Any, one: Pack, step: Step) -> torch.Tensor:
-        in_step = sum(len(p.members) // 2 for p in step)
-        token_log_probs = answer_log_probs(m, one)
-        losses = _pair_losses(token_log_probs, one, reference, long, plan)
-        loss = losses.sum() / in_step
-        if plan.preference.sft_weight:
-            of_chosen = (one.sequence % 2 == 0).to(token_log_probs.device)
-            n_chosen = sum(int((p.sequence % 2 == 0).sum()) for p in step)
-            loss = loss + plan.preference.sft_weight * sft_loss(token_log_probs[of_chosen], n_chosen)
-        return loss
+    def attempt(token_budget: int) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
+        set_seed(plan.seed)
+        model = load_adapter(forward.install(load_model(file, attention.NAME)), sft, trainable=True)
+        everything, held_out_packs = pack(units, token_budget), pack(held_out, token_budget)
+        reference = None
+        if plan.preference.method == "dpo":
+            reference = reference_log_probs(model, everything, lengths, plan, progress)
 
-    def watch(m: Any) -> dict[str, float]:
-        return measure(m, held_out_packs, tokenizer.end_id) | rewards(m, everything, reference, plan)
+        def watch(m: Any) -> dict[str, float]:
+            return measure(m, held_out_packs, tokenizer.end_id) | rewards(m, everything, lengths, reference, plan)
 
-    log, held_out_log = train(
-        model, steps, loss_of, watch, loop, plan, checkpoints, progress, "training (DPO)", known=_at_start(sft)
-    )
-    first, last = held_out_log[0], held_out_log[-1]
+        log, watched = train(
+            model, plan_steps(units, plan, token_budget), loss_with(lengths, reference, plan), watch, loop, plan,
+            checkpoints, progress, f"training ({plan.preference.method.upper()})", known=_at_start(sft, plan),
+        )  # fmt: skip
+        return model, log, watched
+
+    model, log, watched = with_less_memory(attempt, plan.sft.token_budget, progress)
+    first, last = watched[0], watched[-1]
+    both_ends = ("reward_accuracy", "reward_margin", "heldout_loss")
     metrics: dict[str, Any] = {
+        "method": plan.preference.method,
         "pairs": len(pairs),
         "steps": total,
         "tokens_chosen_mean": float(lengths[:, 0].float().mean()),
         "tokens_rejected_mean": float(lengths[:, 1].float().mean()),
-        "rejected_over_limit": float((long[:, 1] > 0).float().mean()),
-        "reward_accuracy": [first["reward_accuracy"], last["reward_accuracy"]],
-        "reward_margin": [first["reward_margin"], last["reward_margin"]],
-        "heldout_loss": [first["heldout_loss"], last["heldout_loss"]],
-        "curve": {"log": log, "heldout": held_out_log},
+        "rejected_over_limit": float((excess(lengths[:, 1], plan.preference.length_limit) > 0).float().mean()),
+        **{name: [first[name], last[name]] for name in both_ends},
+        "curve": {"log": log, "heldout": watched},
     }
     if last["reward_margin"] <= first["reward_margin"]:
         raise GateRefused(
-            f"DPO taught nothing: the margin between chosen and rejected answers stayed at {last['reward_margin']:.4f} "
-            f'in {total} steps; raise [preference] learning_rate or epochs, or set method = "none"'
+            f"{plan.preference.method.upper()} taught nothing: the margin between chosen and rejected answers went "
+            f"from {first['reward_margin']:.4f} to {last['reward_margin']:.4f} in {total} steps; raise [preference] "
+            'learning_rate or epochs, or set method = "none"'
         )
     files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
-    tracking.record(plan, workspace, "dpo", log, held_out_log, metrics)
+    tracking.record(plan, workspace, plan.preference.method, log, watched, metrics)
     shutil.rmtree(checkpoints)
     return stage.finish(files, metrics)
 
 
-def _at_start(sft: Path) -> dict[str, float]:
-    """What SFT measured at its end; the rewards of a policy that is its own reference are zero."""
-    last = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["curve"]["heldout"][-1]
-    zero = dict.fromkeys(("reward_margin", "reward_chosen", "reward_rejected"), 0.0)
-    measured = {name: last[name] for name in ("heldout_loss", "end_probability")}
-    return measured | zero | {"reward_accuracy": 0.5}
+def encode_pair(pair: Preference, plan: Plan, tokenizer: ChatTokenizer) -> list[Encoded]:
+    """The chosen and the rejected answer after their common prompt, in this order.
+
+    Raises:
+        JoshiError: one of them is longer than the window; pairs are cut when they are made, not here.
+    """
+    both = [tokenizer.encode(pair.prompt, pair.chosen), tokenizer.encode(pair.prompt, pair.rejected)]
+    longest = max(len(one.ids) for one in both)
+    if longest > plan.sft.max_length:
+        raise JoshiError(
+            f"pair {pair.id} has {longest} tokens, [sft] max_length is {plan.sft.max_length}; raise it, or remove the "
+            "pairs' file and run 'joshi train preference' to make pairs that fit"
+        )
+    return both
 
 
-def encode_pair(pair: Preference, tokenizer: ChatTokenizer) -> list[Encoded]:
-    """The chosen and the rejected answer after their common prompt, in this order."""
-    return [tokenizer.encode(pair.prompt, pair.chosen), tokenizer.encode(pair.prompt, pair.rejected)]
-
-
-def plan_steps(units: Sequence[Sequence[Encoded]], plan: Plan) -> list[Step]:
+def plan_steps(units: Sequence[Sequence[Encoded]], plan: Plan, token_budget: int) -> list[Step]:
     """Every optimizer step; pairs are shuffled, packed within a step, and keep their index over the whole set."""
     chooser = random.Random(plan.seed)
     steps: list[Step] = []
@@ -130,46 +139,95 @@ def plan_steps(units: Sequence[Sequence[Encoded]], plan: Plan) -> list[Step]:
         chooser.shuffle(order)
         for start in range(0, len(order), plan.preference.batch_size):
             batch = order[start : start + plan.preference.batch_size]
-            packs = pack([units[i] for i in batch], plan.sft.token_budget)
-            steps.append([_rename(one, batch) for one in packs])
+            steps.append([_rename(one, batch) for one in pack([units[i] for i in batch], token_budget)])
     return steps
 
 
 def _rename(one: Pack, batch: Sequence[int]) -> Pack:
-    members = tuple(batch[member // 2] * 2 + member % 2 for member in one.members)
-    return Pack(one.input_ids, one.position_ids, one.nodes, one.source, one.target, one.sequence, members)
+    return replace(one, members=tuple(batch[member // 2] * 2 + member % 2 for member in one.members))
 
 
-def reference_log_probs(model: Any, packs: Sequence[Pack], n_pairs: int, progress: Progress) -> torch.Tensor:
-    """log p of both answers of every pair under the model as it is now, (pairs, 2); computed once."""
-    table = torch.empty(n_pairs * 2)
+def loss_with(lengths: torch.Tensor, reference: torch.Tensor | None, plan: Plan) -> LossOf:
+    """A pack's share of its step's mean pair loss, plus the chosen answers' cross-entropy where the method has it."""
+    settings = plan.preference
+    sft_weight = 1.0 if settings.method == "orpo" else settings.sft_weight
+
+    def loss_of(model: Any, one: Pack, step: Step) -> torch.Tensor:
+        tokens = answer_log_probs(model, one)
+        policy = pair_log_probs(tokens, one, lengths, plan)
+        pairs = pairs_of(one)
+        losses = pair_losses(policy, lengths[pairs], None if reference is None else reference[pairs], plan)
+        loss = losses.sum() / sum(len(p.members) // 2 for p in step)
+        if sft_weight:
+            of_chosen = (one.sequence % 2 == 0).to(tokens.device)
+            n_chosen = sum(int((p.sequence % 2 == 0).sum()) for p in step)
+            loss = loss + sft_weight * sft_loss(tokens[of_chosen], n_chosen)
+        return loss
+
+    return loss_of
+
+
+def pairs_of(one: Pack) -> list[int]:
+    """Indices, over the whole set, of the pairs in a pack."""
+    return [member // 2 for member in one.members[::2]]
+
+
+def pair_log_probs(tokens: torch.Tensor, one: Pack, lengths: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """log p of both answers of each pair in the pack, (pairs, 2), weighted as LD-DPO does where the plan says so."""
+    if plan.preference.method == "dpo" and plan.preference.ld_alpha < 1:
+        counts = torch.bincount(one.sequence, minlength=len(one.members))
+        position = torch.arange(len(one.sequence)) - (counts.cumsum(0) - counts)[one.sequence]
+        public = lengths[pairs_of(one)].min(dim=1).values[one.sequence // 2]
+        tokens = tokens * ld_weights(position, public, plan.preference.ld_alpha).to(tokens)
+    return per_sequence(tokens, one).view(-1, 2)
+
+
+def pair_losses(
+    policy: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor | None, plan: Plan
+) -> torch.Tensor:
+    """The plan's objective for pairs given as (pairs, 2), one loss a pair."""
+    settings = plan.preference
+    lengths = lengths.to(policy.device)
+    penalty = length_penalties(lengths, settings.length_limit, settings.length_penalty)
+    chosen, rejected = policy.unbind(1)
+    if settings.method == "simpo":
+        return simpo_losses(chosen, rejected, lengths, settings.beta, settings.simpo_gamma, penalty)
+    if settings.method == "orpo":
+        return orpo_losses(chosen, rejected, lengths, settings.beta, penalty)
+    assert reference is not None  # run() makes it for DPO
+    reference_chosen, reference_rejected = reference.to(policy.device).unbind(1)
+    return dpo_losses(chosen, rejected, reference_chosen, reference_rejected, settings.beta, penalty)
+
+
+def all_log_probs(
+    model: Any, packs: Sequence[Pack], lengths: torch.Tensor, plan: Plan, advance: Callable[[int], None]
+) -> torch.Tensor:
+    """log p of both answers of every pair under the model as it is now, (pairs, 2)."""
+    table = torch.empty(lengths.shape)
+    for one in packs:
+        table[pairs_of(one)] = pair_log_probs(answer_log_probs(model, one), one, lengths, plan).cpu()
+        advance(1)
+    return table
+
+
+def reference_log_probs(
+    model: Any, packs: Sequence[Pack], lengths: torch.Tensor, plan: Plan, progress: Progress
+) -> torch.Tensor:
+    """What DPO compares with, (pairs, 2): computed once, before the first step."""
     model.eval()
     with torch.no_grad(), progress.bar("reference", len(packs)) as advance:
-        for one in packs:
-            table[list(one.members)] = sequence_log_probs(model, one).cpu()
-            advance(1)
-    return table.view(n_pairs, 2)
+        return all_log_probs(model, packs, lengths, plan, advance)
 
 
-def _pair_losses(
-    token_log_probs: torch.Tensor, one: Pack, reference: torch.Tensor, long: torch.Tensor, plan: Plan
-) -> torch.Tensor:
-    total = torch.zeros(len(one.members), dtype=token_log_probs.dtype, device=token_log_probs.device)
-    policy = total.index_add(0, one.sequence.to(total.device), token_log_probs).view(-1, 2)  # (pairs in pack, 2)
-    pairs = [member // 2 for member in one.members[::2]]
-    ref, over = reference[pairs].to(total.device), long[pairs].to(total.device)
-    return dpo_losses(
-        policy[:, 0], policy[:, 1], ref[:, 0], ref[:, 1],
-        plan.preference.beta, plan.preference.length_penalty, over[:, 0], over[:, 1],
-    )  # fmt: skip
+def rewards(
+    model: Any, packs: Sequence[Pack], lengths: torch.Tensor, reference: torch.Tensor | None, plan: Plan
+) -> dict[str, float]:
+    """Implicit rewards over all pairs: accuracy (a tie counts half), margin and means.
 
-
-def rewards(model: Any, packs: Sequence[Pack], reference: torch.Tensor, plan: Plan) -> dict[str, float]:
-    """Implicit rewards beta * log-ratio: accuracy (a tie counts half), margin and means, over all pairs."""
-    ratios = torch.empty(reference.numel())
-    for one in packs:
-        ratios[list(one.members)] = sequence_log_probs(model, one).cpu()
-    reward = plan.preference.beta * (ratios.view(-1, 2) - reference)
+    DPO's reward is beta * log-ratio to the reference; SimPO's and ORPO's is beta * mean log-probability a token.
+    """
+    table = all_log_probs(model, packs, lengths, plan, lambda n: None)
+    reward = plan.preference.beta * (table / lengths if reference is None else table - reference)
     margin = reward[:, 0] - reward[:, 1]
     return {
         "reward_accuracy": float((margin > 0).float().mean() + (margin == 0).float().mean() / 2),
@@ -177,3 +235,13 @@ def rewards(model: Any, packs: Sequence[Pack], reference: torch.Tensor, plan: Pl
         "reward_chosen": float(reward[:, 0].mean()),
         "reward_rejected": float(reward[:, 1].mean()),
     }
+
+
+def _at_start(sft: Path, plan: Plan) -> dict[str, float] | None:
+    """What SFT measured at its end; the rewards of a policy that is its own reference are zero."""
+    if plan.preference.method != "dpo":
+        return None
+    last = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["curve"]["heldout"][-1]
+    zero = dict.fromkeys(("reward_margin", "reward_chosen", "reward_rejected"), 0.0)
+    measured = {name: last[name] for name in ("heldout_loss", "end_probability")}
+    return measured | zero | {"reward_accuracy": 0.5}

@@ -16,18 +16,19 @@ from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.tensors import LINEAR
 from joshi.base.weights import load_model
-from joshi.errors import GateRefused, JoshiError
+from joshi.errors import GateRefused
 from joshi.plan import Plan, steps_of, warmup_of
 from joshi.progress import SILENT, Progress
-from joshi.prompt import ChatTokenizer, Encoded, messages_for
+from joshi.prompt import Encoded
 from joshi.schema import Sample
 from joshi.stage import Manifest, Stage
-from joshi.surrogates import fill
-from joshi.training import attention, tracking
+from joshi.training import attention, forward, tracking
 from joshi.training.adapter import save_adapter
-from joshi.training.objectives import answer_log_probs, sft_loss
+from joshi.training.forward import answer_log_probs
+from joshi.training.objectives import sft_loss
 from joshi.training.packing import Pack, pack
-from joshi.training.trainer import Loop, Step, every, lora, train
+from joshi.training.trainer import Loop, Step, every, lora, train, with_less_memory
+from joshi.window import fit_all, turns_cut
 from joshi.workspace import Workspace
 
 
@@ -43,15 +44,20 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """Train the adapter and write it with run.json.
 
     Raises:
-        JoshiError: a sample does not fit max_length.
+        JoshiError: a sample does not fit max_length, even with all history but the last message cut.
         GateRefused: the held-out loss did not fall, so that nothing was learned.
     """
     stage = STAGE.begin(plan, workspace)
     tokenizer = base.tokenizer(workspace)
     training, held_out = datasets.load_split(plan, workspace)
-    train_set = encode(training, plan, tokenizer)
-    held_out_packs = pack([[encoded] for encoded in encode(held_out, plan, tokenizer)], plan.sft.token_budget)
-    steps = plan_steps(training, train_set, plan)
+    fitted, fitted_held_out = fit_all(training, plan, tokenizer), fit_all(held_out, plan, tokenizer)
+    train_set = [one.encoded for one in fitted]
+    cut = turns_cut([*fitted, *fitted_held_out])
+    if cut:
+        progress.say(
+            f"{len(cut)} of {len(training) + len(held_out)} samples are longer than max_length = "
+            f"{plan.sft.max_length}; their {sum(cut.values())} oldest turns were cut (joshi mask ID shows a sample)"
+        )
     total = steps_of(len(training), plan.sft.batch_size, plan.sft.epochs)
     loop = Loop(
         plan.sft.learning_rate,
@@ -61,20 +67,27 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         evaluate_every=every(total, 2),
     )
     checkpoints = workspace.private / "checkpoints" / f"sft-{stage.key[:12]}"
-    set_seed(plan.seed)
     file = find_base(plan.model.base, workspace.root)
-    model = lora(load_model(file, attention.NAME), plan, LINEAR[file.architecture])
-    log, held_out_log = train(
-        model,
-        steps,
-        loss_of=lambda m, one, step: sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step)),
-        measure=lambda m: measure(m, held_out_packs, tokenizer.end_id),
-        loop=loop,
-        plan=plan,
-        folder=checkpoints,
-        progress=progress,
-        label="training (SFT)",
-    )
+
+    def attempt(token_budget: int) -> tuple[Any, list[Step], list[dict[str, float]], list[dict[str, float]]]:
+        steps = plan_steps(training, train_set, plan, token_budget)
+        held_out_packs = pack([[one.encoded] for one in fitted_held_out], token_budget)
+        set_seed(plan.seed)
+        model = lora(forward.install(load_model(file, attention.NAME)), plan, LINEAR[file.architecture])
+        log, watched = train(
+            model,
+            steps,
+            loss_of=lambda m, one, step: sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step)),
+            measure=lambda m: measure(m, held_out_packs, tokenizer.end_id),
+            loop=loop,
+            plan=plan,
+            folder=checkpoints,
+            progress=progress,
+            label="training (SFT)",
+        )
+        return model, steps, log, watched
+
+    model, steps, log, held_out_log = with_less_memory(attempt, plan.sft.token_budget, progress)
     first, last = held_out_log[0], held_out_log[-1]
     metrics: dict[str, Any] = {
         "steps": total,
@@ -83,6 +96,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         "trained_tokens": sum(encoded.answer_tokens for encoded in train_set),
         "trie_tokens_per_epoch": sum(p.n_tokens for step in steps for p in step) // plan.sft.epochs,
         "sequence_tokens": sum(len(encoded.ids) for encoded in train_set),
+        "turns_cut": cut,
         "heldout_loss": [first["heldout_loss"], last["heldout_loss"]],
         "end_probability": [first["end_probability"], last["end_probability"]],
         "curve": {"log": log, "heldout": held_out_log},
@@ -99,26 +113,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish(files, metrics)
 
 
-def encode(samples: Sequence[Sample], plan: Plan, tokenizer: ChatTokenizer) -> list[Encoded]:
-    """Tokens and loss masks of samples, surrogates filled in.
-
-    Raises:
-        JoshiError: a sequence is longer than the plan's max_length; none is cut silently.
-    """
-    encoded = []
-    for sample in samples:
-        filled = fill(sample, plan.seed)
-        one = tokenizer.encode(messages_for(filled, plan.model.system_prompt), filled.ideal_answer)
-        if len(one.ids) > plan.sft.max_length:
-            raise JoshiError(
-                f"sample {sample.id} has {len(one.ids)} tokens, [sft] max_length is {plan.sft.max_length}; raise it, "
-                "or lower [curation] history_turns and freeze again"
-            )
-        encoded.append(one)
-    return encoded
-
-
-def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan) -> list[Step]:
+def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan, token_budget: int) -> list[Step]:
     """Every optimizer step of the run. Conversations are shuffled, not samples, so that turns share their history."""
     conversations: dict[str, list[int]] = defaultdict(list)
     for i, sample in enumerate(samples):
@@ -131,7 +126,7 @@ def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan
         flat = [i for name in order for i in conversations[name]]
         for start in range(0, len(flat), plan.sft.batch_size):
             batch = flat[start : start + plan.sft.batch_size]
-            steps.append(pack([[encoded[i]] for i in batch], plan.sft.token_budget))
+            steps.append(pack([[encoded[i]] for i in batch], token_budget))
     return steps
 
 

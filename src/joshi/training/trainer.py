@@ -6,12 +6,15 @@ however they pack, and a resumed run sees the same steps in the same order.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -22,9 +25,10 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.training.packing import Pack
-from joshi.workspace import make_folder, require_space, writing
+from joshi.workspace import make_folder, require_space, write_json, writing
 
 KEPT_CHECKPOINTS = 2  # one more lies beside them while it is written
+EXPLODED = 100.0  # nats a token, or a pair: ten times what a model that knows nothing loses
 
 Step = list[Pack]
 LossOf = Callable[[Any, Pack, Step], torch.Tensor]
@@ -68,14 +72,61 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         total = torch.zeros((), device=self.args.device)
         for pack in inputs:
             loss = self._loss_of(model, pack, inputs)
-            if not torch.isfinite(loss):
-                raise JoshiError(
-                    f"the loss became {loss.item()} at step {self.state.global_step + 1}; lower the learning rate "
-                    "and run again, the last checkpoint is kept"
-                )
+            if not loss.isfinite() or loss > EXPLODED:
+                self._explode(loss.item(), pack)
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
+
+    def _explode(self, loss: float, pack: Pack) -> None:
+        step = self.state.global_step + 1
+        path = Path(self.args.output_dir) / f"exploded-step-{step}.json"
+        write_json(
+            path,
+            {
+                "step": step,
+                "loss": str(loss),
+                "members": pack.members,
+                "input_ids": pack.input_ids.tolist(),
+                "position_ids": pack.position_ids.tolist(),
+                "source": pack.source.tolist(),
+                "target": pack.target.tolist(),
+                "sequence": pack.sequence.tolist(),
+            },
+        )
+        raise JoshiError(
+            f"the loss became {loss} at step {step}; the batch is in {path}, the last checkpoint is kept; lower the "
+            "learning rate and run again"
+        )
+
+
+class StopOnRequest(TrainerCallback):  # type: ignore[misc]
+    """SIGTERM ends the run after the step under way, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt at its end if the signal came: the command then exits with 130."""
+        if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._request)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def _request(self, *_: Any) -> None:
+        self.requested = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.requested:
+            control.should_save = True
+            control.should_training_stop = True
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -176,9 +227,9 @@ def train(
         bf16=torch.cuda.is_available(),
     )
     with progress.bar(label, len(steps)) as advance:
-        watch = Watch(measure, loop.evaluate_every, advance, known)
+        watch, stop = Watch(measure, loop.evaluate_every, advance, known), StopOnRequest()
         trainer = PackedTrainer(
-            model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch]
+            model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch, stop]
         )
         # Bars and notes are ours; Trainer's own printer would write to standard output.
         for callback in list(trainer.callback_handler.callbacks):
@@ -187,10 +238,46 @@ def train(
         checkpoint = last_checkpoint(folder)
         if checkpoint:
             progress.say(f"going on from {Path(checkpoint).name}")
-        with writing(folder):
+        with writing(folder), stop.listening():
             trainer.train(resume_from_checkpoint=checkpoint)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return log, watch.history
+
+
+T = TypeVar("T")
+
+
+def with_less_memory(attempt: Callable[[int], T], token_budget: int, progress: Progress) -> T:
+    """Run `attempt(token_budget)`; out of memory, once more with half the budget, going on from its checkpoint.
+
+    Raises:
+        JoshiError: half the budget does not fit either.
+    """
+    try:
+        return attempt(token_budget)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+    half = token_budget // 2
+    progress.say(f"out of memory with [sft] token_budget = {token_budget}; going on with {half}")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        return attempt(half)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise JoshiError(
+            f"out of memory with [sft] token_budget = {token_budget} and {half}; lower it further, lower [sft] "
+            "max_length, or use a machine with more memory; the last checkpoint is kept"
+        ) from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """torch's own exception on a GPU; on a CPU it raises RuntimeError with the allocator's words."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _checkpoint_bytes(model: Any) -> int:

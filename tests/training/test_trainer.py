@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from joshi.prompt import Encoded
 from joshi.training.forward import answer_log_probs, install
 from joshi.training.objectives import sft_loss
 from joshi.training.packing import Pack, pack
-from joshi.training.trainer import Loop, Step, last_checkpoint, lora, train
+from joshi.training.trainer import Loop, Step, last_checkpoint, lora, train, with_less_memory
 
 from .test_packing import tiny
 
@@ -106,9 +109,60 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("factor", "said"), [(float("nan"), "nan"), (1e6, r"\d{4,}")])
+def test_a_loss_that_is_no_number_or_explodes_stops_with_its_batch(tmp_path: Path, factor: float, said: str) -> None:
     def broken(m: Any, one: Pack, step: Step) -> torch.Tensor:
-        return sft_loss(answer_log_probs(m, one), 1) * float("nan")
+        return sft_loss(answer_log_probs(m, one), 1) * factor
 
-    with pytest.raises(JoshiError, match="the loss became nan at step 1"):
+    with pytest.raises(
+        JoshiError, match=rf"the loss became {said}.* at step 1; the batch is in .*exploded-step-1.json"
+    ):
         run(tmp_path, broken)
+    batch = json.loads((tmp_path / "exploded-step-1.json").read_text(encoding="utf-8"))
+    assert batch["input_ids"] == steps()[0][0].input_ids.tolist()
+
+
+def test_a_termination_request_saves_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    calls = 0
+
+    def asked_to_stop_in_step_3(m: Any, one: Pack, step: Step) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == len(steps()[0]) + len(steps()[1]) + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step))
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", asked_to_stop_in_step_3, model=seeded())
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert last_checkpoint(tmp_path / "a") == str(tmp_path / "a" / "checkpoint-3")
+    resumed, log, _ = run(tmp_path / "a", model=seeded())
+    whole, *_ = run(tmp_path / "b", model=seeded())
+    assert len(log) == len(steps())
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-5, atol=1e-7)
+
+
+def test_out_of_memory_halves_the_budget_once() -> None:
+    tried: list[int] = []
+
+    def attempt(token_budget: int) -> str:
+        tried.append(token_budget)
+        torch.empty(1 << 60 if token_budget > limit else 1)  # more than any machine has
+        return "done"
+
+    limit = 600
+    assert with_less_memory(attempt, 1024, SILENT) == "done"
+    assert tried == [1024, 512]
+    limit = 100
+    with pytest.raises(JoshiError, match="token_budget = 1024 and 512"):
+        with_less_memory(attempt, 1024, SILENT)
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
+    def attempt(token_budget: int) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        with_less_memory(attempt, 1024, SILENT)

@@ -1,12 +1,11 @@
-"""Attention over a token trie: each node attends to its ancestors' ranges and, causally, to itself.
+"""Attention over a token trie: token i sees token j iff j <= i < subtree[j], so its ancestors and its own past.
 
 Registered with transformers under NAME; the nodes reach the kernel as the extra keyword argument `tree`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from joshi.errors import JoshiError
 from joshi.training.packing import Node
 
 NAME = "joshi_tree"
@@ -26,47 +26,141 @@ def tree_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     tree: Sequence[Node] = (),
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Exact softmax attention of every node; returns (1, tokens, heads, size).
 
     Raises:
         ValueError: no tree was passed; without one, branches would see each other.
+        JoshiError: a sequence is longer than the model's sliding window.
     """
     if not tree:
         raise ValueError(f"attention {NAME} needs the pack's nodes as the keyword argument tree")
+    check_window(tree, sliding_window)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cpu":
+        out: torch.Tensor = TreeAttention.apply(query, key, value, tree, scale)  # type: ignore[no-untyped-call]
+    else:
+        out = per_node(query, key, value, tree, scale)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def check_window(tree: Sequence[Node], sliding_window: int | None) -> None:
+    """Attention here is over the whole past; a model that sees only a window of it would be trained wrongly."""
+    longest = max(sum(end - start for start, end in node.whole_path) for node in tree)
+    if sliding_window is not None and longest > sliding_window:
+        raise JoshiError(
+            f"a sequence of {longest} tokens is longer than this base's sliding window of {sliding_window}; set "
+            f"[sft] max_length = {sliding_window} or lower"
+        )
+
+
+def blocks(tree: Sequence[Node]) -> Iterator[tuple[slice, slice, bool]]:
+    """(rows, columns, causal) of the score matrix: each node with itself, and all its descendants with it.
+
+    The blocks do not overlap and cover every pair that the trie allows, so a pack of n nodes needs at most 2n calls.
+    """
+    for node in tree:
+        own = slice(node.start, node.end)
+        yield own, own, True
+        if node.subtree > node.end:
+            yield slice(node.end, node.subtree), own, False
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs (1, heads, tokens, size), stored token by token, and logsumexp of scores (1, heads, tokens); CPU.
+
+    Blocks of one row are joined by their logsumexp (online softmax, Milakov and Gimelshein 2018).
+    """
+    _, heads, tokens, size = query.shape
+    out = query.new_empty(1, tokens, heads, size).transpose(1, 2)
+    lse = torch.empty(1, heads, tokens, dtype=torch.promote_types(query.dtype, torch.float32))
+    for rows, columns, causal in sorted(blocks(tree), key=lambda block: not block[2]):  # each row's own node first
+        part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query[:, :, rows], key[:, :, columns], value[:, :, columns], 0.0, causal, scale=scale
+        )
+        if causal:
+            out[:, :, rows], lse[:, :, rows] = part, part_lse
+            continue
+        joined = torch.logaddexp(lse[:, :, rows], part_lse)
+        out[:, :, rows].mul_((lse[:, :, rows] - joined).exp_()[..., None].to(out.dtype))
+        out[:, :, rows].addcmul_(part, (part_lse - joined).exp_()[..., None].to(out.dtype))
+        lse[:, :, rows] = joined
+    return out, lse
+
+
+def attend_backward(
+    upstream: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    tree: Sequence[Node],
+    scale: float,
+    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    """Add the gradients of query, key and value to `into`.
+
+    A block's probabilities follow from the row's whole logsumexp, so blocks need nothing from each other
+    (FlashAttention, Dao et al. 2022, alg. 4).
+    """
+    for rows, columns, causal in blocks(tree):
+        parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            upstream[:, :, rows], query[:, :, rows], key[:, :, columns], value[:, :, columns],
+            out[:, :, rows], lse[:, :, rows], 0.0, causal, scale=scale,
+        )  # fmt: skip
+        for whole, where, part in zip(into, (rows, columns, columns), parts, strict=True):
+            whole[:, :, where].add_(part)
+
+
+class TreeAttention(torch.autograd.Function):
+    """`attend` with its gradient; keeps no gathered keys and no scores."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+    ) -> torch.Tensor:
+        out, lse = attend(query, key, value, tree, scale)
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.tree, ctx.scale = tree, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        into = (torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value))
+        attend_backward(upstream[0], query, key, value, out, lse, ctx.tree, ctx.scale, into)
+        return *into, None, None
+
+
+def per_node(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+) -> torch.Tensor:
+    """The same with one masked scaled_dot_product_attention a node, over the ranges of its ancestors; any device."""
     outputs = []
     for node in tree:
-        ranges = node.whole_path
-        keys = _gather(key, ranges)
-        values = _gather(value, ranges)
-        length = node.end - node.start
+        pieces = [slice(start, end) for start, end in node.whole_path]
+        keys = torch.cat([key[:, :, piece] for piece in pieces], dim=2)
+        values = torch.cat([value[:, :, piece] for piece in pieces], dim=2)
+        length, total = node.end - node.start, keys.shape[2]
+        mask = torch.ones(length, total, dtype=torch.bool, device=query.device).tril(total - length)
         outputs.append(
             F.scaled_dot_product_attention(
                 query[:, :, node.start : node.end],
                 keys,
                 values,
-                attn_mask=_mask(length, keys.shape[2], query.device) if node.path else None,
+                attn_mask=mask if node.path else None,
                 is_causal=not node.path,
-                scale=scaling,
-                dropout_p=dropout if module.training else 0.0,
+                scale=scale,
                 enable_gqa=query.shape[1] != key.shape[1],
             )
         )
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
-
-
-def _gather(states: torch.Tensor, ranges: Sequence[tuple[int, int]]) -> torch.Tensor:
-    pieces = [states[:, :, start:end] for start, end in ranges]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
-
-
-@lru_cache(maxsize=512)
-def _mask(length: int, total: int, device: torch.device) -> torch.Tensor:
-    """(length, total): the last `length` columns are causal, those before are ancestors, seen by all."""
-    return torch.ones(length, total, dtype=torch.bool, device=device).tril(total - length)
+    return torch.cat(outputs, dim=2)
 
 
 AttentionInterface.register(NAME, tree_attention)

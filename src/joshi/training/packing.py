@@ -16,11 +16,15 @@ from joshi.prompt import Encoded
 
 @dataclass(frozen=True)
 class Node:
-    """A run of tokens without a branch. `path` are the half-open ranges of its ancestors, adjacent ones joined."""
+    """A run of tokens without a branch. `path` are the half-open ranges of its ancestors, adjacent ones joined.
+
+    Its descendants follow it, up to `subtree`: token i sees token j of this node iff j <= i < subtree.
+    """
 
     start: int
     end: int
     path: tuple[tuple[int, int], ...]
+    subtree: int
 
     @property
     def whole_path(self) -> tuple[tuple[int, int], ...]:
@@ -53,21 +57,22 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
     order = sorted(range(len(sequences)), key=lambda i: sequences[i].ids)
     ids: list[int] = []
     depths: list[int] = []
-    nodes: list[Node] = []
+    spans: list[tuple[int, int, tuple[tuple[int, int], ...], int]] = []  # start, end, path, parent's place here
     paths: dict[int, tuple[tuple[int, int], ...]] = {}
 
     # Groups are runs of the sorted order, so a prefix shared by first and last is shared by all.
-    pending: list[tuple[list[int], int, tuple[tuple[int, int], ...]]] = [(order, 0, ())] if order else []
+    pending: list[tuple[list[int], int, tuple[tuple[int, int], ...], int]] = [(order, 0, (), -1)] if order else []
     while pending:
-        group, depth, path = pending.pop()
+        group, depth, path, parent = pending.pop()
         first, last = sequences[group[0]].ids, sequences[group[-1]].ids
         end = common_prefix(first, last, depth)
-        node = Node(len(ids), len(ids) + end - depth, path)
         if end > depth:
-            nodes.append(node)
+            start = len(ids)
+            spans.append((start, start + end - depth, path, parent))
+            parent = len(spans) - 1
             ids += first[depth:end]
             depths += range(depth, end)
-            path = node.whole_path
+            path = _join(path, (start, len(ids)))
         children: list[list[int]] = []
         for i in group:
             if len(sequences[i].ids) == end:
@@ -77,7 +82,14 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
             else:
                 children.append([i])
         # Last in, first out: the first child follows its parent, so its path needs no copying.
-        pending += [(child, end, path) for child in reversed(children)]
+        pending += [(child, end, path, parent) for child in reversed(children)]
+
+    subtree = [end for _, end, _, _ in spans]
+    for i in range(len(spans) - 1, 0, -1):
+        parent = spans[i][3]
+        if parent >= 0:
+            subtree[parent] = max(subtree[parent], subtree[i])
+    nodes = tuple(Node(*span[:3], last) for span, last in zip(spans, subtree, strict=True))
 
     source: list[int] = []
     target: list[int] = []
@@ -92,7 +104,7 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
     return Pack(
         input_ids=torch.tensor(ids),
         position_ids=torch.tensor(depths),
-        nodes=tuple(nodes),
+        nodes=nodes,
         source=torch.tensor(source, dtype=torch.long),
         target=torch.tensor(target, dtype=torch.long),
         sequence=torch.tensor(owner, dtype=torch.long),

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from joshi.base.tensors import LINEAR
+from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.prompt import Encoded
-from joshi.training.attention import NAME, tree_attention
+from joshi.training import fused
+from joshi.training.attention import NAME, TRIANGLE, TreeAttention, per_node, tree_attention
 from joshi.training.forward import answer_log_probs, install, sequence_log_probs
 from joshi.training.objectives import sft_loss
 from joshi.training.packing import build, pack
@@ -50,7 +52,8 @@ def tiny(architecture: str, attention: str) -> Any:
     return model.eval()
 
 
-MODELS = {a: (tiny(a, NAME), tiny(a, "sdpa")) for a in ("llama", "phi3")}
+MODELS = {a: {"layers": tiny(a, NAME), "fused": tiny(a, NAME), "plain": tiny(a, "sdpa")} for a in ("llama", "phi3")}
+assert all(fused.install(models["fused"]) for models in MODELS.values())
 
 
 @st.composite
@@ -78,11 +81,12 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("form", ["layers", "fused"])
 @pytest.mark.parametrize("architecture", ["llama", "phi3"])
 @given(families(), st.sampled_from([4, 12, 1000]))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_equals_the_unpacked_computation(architecture: str, sequences: list[Encoded], budget: int) -> None:
-    packed_model, plain_model = MODELS[architecture]
+def test_equals_the_unpacked_computation(architecture: str, form: str, sequences: list[Encoded], budget: int) -> None:
+    packed_model, plain_model = MODELS[architecture][form], MODELS[architecture]["plain"]
     n_tokens = sum(encoded.answer_tokens for encoded in sequences)
     packs = pack([[encoded] for encoded in sequences], budget)
 
@@ -120,6 +124,49 @@ def test_a_shared_prefix_is_laid_out_once() -> None:
     one = build([a, b], [0, 1])
     assert one.n_tokens == len(prompt) + 2 + 3
     assert one.position_ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8]
+
+
+@given(families(), st.integers(0, 3 * TRIANGLE), st.sampled_from([(4, 4), (6, 2), (3, 1)]))
+@settings(max_examples=40, deadline=None)
+def test_attention_by_blocks_equals_one_masked_call_a_node(
+    sequences: list[Encoded], longer: int, heads: tuple[int, int]
+) -> None:
+    """Also where runs are longer than what one causal call takes; values and gradients, fp64."""
+    prefix, last = [2] * longer, sequences[-1]
+    stretched = [Encoded([*prefix, *one.ids], [False] * longer + one.trained) for one in sequences]
+    stretched.append(Encoded([3, *last.ids], [False, *last.trained]))
+    one = build(stretched, range(len(stretched)))
+    generator = torch.Generator().manual_seed(longer)
+    states = [
+        torch.randn(1, n, one.n_tokens, 8, dtype=torch.float64, generator=generator, requires_grad=True)
+        for n in (heads[0], heads[1], heads[1])
+    ]
+    upstream = torch.randn(1, heads[0], one.n_tokens, 8, dtype=torch.float64, generator=generator)
+    results = []
+    for attention in (TreeAttention.apply, per_node):
+        out = attention(*states, one.nodes, 0.3)
+        results.append((out.detach(), *torch.autograd.grad((out * upstream).sum(), states)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
+
+
+def test_a_subtree_ends_where_its_last_descendant_does() -> None:
+    words = [[2, 3, 4, 5], [2, 3, 4, 6], [2, 3, 7], [8, 9]]
+    one = build([Encoded(ids, [False] + [True] * (len(ids) - 1)) for ids in words], range(4))
+    assert [(n.start, n.end, n.subtree) for n in one.nodes] == [
+        (0, 2, 6),
+        (2, 3, 5),
+        (3, 4, 4),
+        (4, 5, 5),
+        (5, 6, 6),
+        (6, 8, 8),
+    ]
+
+
+def test_a_sequence_longer_than_a_sliding_window_is_refused() -> None:
+    one = build([Encoded([2, 3, 4, 5], [False, True, True, True])], [0])
+    states = torch.zeros(1, 1, 4, 8)
+    with pytest.raises(JoshiError, match="sliding window of 3"):
+        tree_attention(torch.nn.Identity(), states, states, states, None, tree=one.nodes, sliding_window=3)
 
 
 def test_attention_without_a_tree_is_refused() -> None:

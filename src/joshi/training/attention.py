@@ -17,6 +17,7 @@ from joshi.errors import JoshiError
 from joshi.training.packing import Node
 
 NAME = "joshi_tree"
+TRIANGLE = 128  # longest run of tokens that one causal call takes
 
 
 def tree_attention(
@@ -60,13 +61,23 @@ def check_window(tree: Sequence[Node], sliding_window: int | None) -> None:
 def blocks(tree: Sequence[Node]) -> Iterator[tuple[slice, slice, bool]]:
     """(rows, columns, causal) of the score matrix: each node with itself, and all its descendants with it.
 
-    The blocks do not overlap and cover every pair that the trie allows, so a pack of n nodes needs at most 2n calls.
+    The blocks do not overlap and cover every pair that the trie allows. Long triangles
+    are halved, as torch's kernel runs at half its speed where it skips their upper part.
     """
     for node in tree:
-        own = slice(node.start, node.end)
-        yield own, own, True
+        yield from _triangle(node.start, node.end)
         if node.subtree > node.end:
-            yield slice(node.end, node.subtree), own, False
+            yield slice(node.end, node.subtree), slice(node.start, node.end), False
+
+
+def _triangle(start: int, end: int) -> Iterator[tuple[slice, slice, bool]]:
+    if end - start <= TRIANGLE:
+        yield slice(start, end), slice(start, end), True
+        return
+    middle = (start + end + 1) // 2
+    yield from _triangle(start, middle)
+    yield from _triangle(middle, end)
+    yield slice(middle, end), slice(start, middle), False
 
 
 def attend(
@@ -79,7 +90,7 @@ def attend(
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size).transpose(1, 2)
     lse = torch.empty(1, heads, tokens, dtype=torch.promote_types(query.dtype, torch.float32))
-    for rows, columns, causal in sorted(blocks(tree), key=lambda block: not block[2]):  # each row's own node first
+    for rows, columns, causal in sorted(blocks(tree), key=lambda block: not block[2]):  # triangles first
         part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query[:, :, rows], key[:, :, columns], value[:, :, columns], 0.0, causal, scale=scale
         )
@@ -109,13 +120,17 @@ def attend_backward(
     A block's probabilities follow from the row's whole logsumexp, so blocks need nothing from each other
     (FlashAttention, Dao et al. 2022, alg. 4).
     """
+    groups = query.shape[1] // key.shape[1]
+    # Keys are repeated for each head: the kernel divides its work by heads, and few key heads leave threads idle.
+    keys, values = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
     for rows, columns, causal in blocks(tree):
-        parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            upstream[:, :, rows], query[:, :, rows], key[:, :, columns], value[:, :, columns],
+        of_query, *of_both = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            upstream[:, :, rows], query[:, :, rows], keys[:, :, columns], values[:, :, columns],
             out[:, :, rows], lse[:, :, rows], 0.0, causal, scale=scale,
         )  # fmt: skip
-        for whole, where, part in zip(into, (rows, columns, columns), parts, strict=True):
-            whole[:, :, where].add_(part)
+        into[0][:, :, rows].add_(of_query)
+        for whole, part in zip(into[1:], of_both, strict=True):
+            whole[:, :, columns].add_(part.unflatten(1, (-1, groups)).sum(2) if groups > 1 else part)
 
 
 class TreeAttention(torch.autograd.Function):

@@ -32,22 +32,21 @@ class Projection:
         self._scale = float(layers[0].scaling[ADAPTER])
         self._rows = [weight.shape[0] for weight in self._weights]
         self._ranks = [down.shape[0] for down in self.down]
-        self._matrix = torch.empty(sum(self._rows), self._weights[0].shape[1], dtype=self._weights[0].dtype)
-        self._made_from: tuple[tuple[int, int], ...] = ()
+        self.matrix = torch.empty(sum(self._rows), self._weights[0].shape[1], dtype=self._weights[0].dtype)
+        self._made_from: list[torch.Tensor] = []
 
     @property
     def parameters(self) -> list[torch.Tensor]:
         return [*self.down, *self.up]
 
-    def matrix(self) -> torch.Tensor:
-        """M, made anew when a LoRA weight has changed."""
-        now = tuple((p.data_ptr(), p._version) for p in self.parameters)
-        if now != self._made_from:
-            rows = self._matrix.split(self._rows)
+    def merged(self) -> torch.Tensor:
+        """`matrix`, made anew if a LoRA weight has changed. Version counters do not tell: fused AdamW leaves them."""
+        if not self._made_from or not all(map(torch.equal, self.parameters, self._made_from)):
+            self._made_from = [p.detach().clone() for p in self.parameters]
+            rows = torch.split(self.matrix, self._rows)
             for part, weight, down, up in zip(rows, self._weights, self.down, self.up, strict=True):
                 torch.addmm(weight, up, down, alpha=self._scale, out=part)
-            self._made_from = now
-        return self._matrix
+        return self.matrix
 
     def inner(self, x: torch.Tensor) -> torch.Tensor:
         """x A^T of all layers, (tokens, ranks); kept for the gradient of B."""
@@ -57,12 +56,16 @@ class Projection:
         """Of `parameters`, from the gradient of y, (tokens, outputs)."""
         outward = torch.empty_like(inner)  # dy B
         of_up = []
-        columns = (upstream.split(self._rows, 1), inner.split(self._ranks, 1), outward.split(self._ranks, 1))
+        columns = (
+            torch.split(upstream, self._rows, 1),
+            torch.split(inner, self._ranks, 1),
+            torch.split(outward, self._ranks, 1),
+        )
         for dy, u, v, up in zip(*columns, self.up, strict=True):
             torch.mm(dy, up, out=v)
             of_up.append((dy.T @ u).mul_(self._scale))
         of_down = (outward.T @ x).mul_(self._scale)
-        return [*of_down.split(self._ranks), *of_up]
+        return [*torch.split(of_down, self._ranks), *of_up]
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,35 +99,36 @@ class AttentionHalf(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
                 tree: Sequence[Node], *_: torch.Tensor) -> torch.Tensor:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
-        states = normed @ layer.qkv.matrix().T
+        states = normed @ layer.qkv.merged().T
         query, key, value = layer.heads_of(states)
         _rotate(query, cos, sin)
         _rotate(key, cos, sin)
-        out, lse = attend(*map(_to_sdpa, (query, key, value)), tree, layer.scale)
+        out, lse = attend(_to_sdpa(query), _to_sdpa(key), _to_sdpa(value), tree, layer.scale)
         flat = out.transpose(1, 2).reshape(len(x), -1)
         ctx.save_for_backward(x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(flat))
         ctx.layer, ctx.tree = layer, tree
-        return torch.addmm(x, flat, layer.out.matrix().T)
+        return torch.addmm(x, flat, layer.out.merged().T)
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out = ctx.saved_tensors
         layer, upstream = ctx.layer, upstreams[0].contiguous()
         of_out = layer.out.gradients(upstream, flat, inner_out)
-        of_flat = (upstream @ layer.out.matrix()).view(len(x), -1, layer.size)
+        of_flat = (upstream @ layer.out.matrix).view(len(x), -1, layer.size)
         of_states = torch.zeros_like(states)
-        into = layer.heads_of(of_states)
+        query, key, value = layer.heads_of(states)
+        of_query, of_key, of_value = layer.heads_of(of_states)
         attend_backward(
-            _to_sdpa(of_flat), *map(_to_sdpa, layer.heads_of(states)), _to_sdpa(flat.view(len(x), -1, layer.size)), lse,
-            ctx.tree, layer.scale, tuple(map(_to_sdpa, into)),
+            _to_sdpa(of_flat), _to_sdpa(query), _to_sdpa(key), _to_sdpa(value), _to_sdpa(flat.view_as(of_flat)), lse,
+            ctx.tree, layer.scale, (_to_sdpa(of_query), _to_sdpa(of_key), _to_sdpa(of_value)),
         )  # fmt: skip
-        for part in into[:2]:
-            _rotate(part, cos, -sin)  # the transpose of a rotation turns back
+        _rotate(of_query, cos, -sin)  # the transpose of a rotation turns back
+        _rotate(of_key, cos, -sin)
         normed = (x * inverse).mul_(layer.first_norm)
         of_qkv = layer.qkv.gradients(of_states, normed, inner_qkv)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _norm_backward(of_states @ layer.qkv.matrix(), x, normed, inverse, layer.first_norm).add_(upstream)
+            of_x = _norm_backward(of_states @ layer.qkv.matrix, x, normed, inverse, layer.first_norm).add_(upstream)
         return of_x, None, None, None, None, *of_qkv, *of_out
 
 
@@ -134,12 +138,12 @@ class MlpHalf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, *_: torch.Tensor) -> torch.Tensor:
         normed, inverse = _norm(x, layer.second_norm, layer.eps)
-        states = normed @ layer.gate_up.matrix().T
+        states = normed @ layer.gate_up.merged().T
         gate, up = states.chunk(2, dim=1)
         active = F.silu(gate).mul_(up)
         ctx.save_for_backward(x, inverse, states, layer.gate_up.inner(normed), layer.down.inner(active))
         ctx.layer = layer
-        return torch.addmm(x, active, layer.down.matrix().T)
+        return torch.addmm(x, active, layer.down.merged().T)
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -149,7 +153,7 @@ class MlpHalf(torch.autograd.Function):
         active = F.silu(gate)
         of_states = torch.empty_like(states)
         of_gate, of_up = of_states.chunk(2, dim=1)
-        of_active = upstream @ layer.down.matrix()
+        of_active = upstream @ layer.down.matrix
         torch.mul(of_active, active, out=of_up)
         of_gate.copy_(torch.ops.aten.silu_backward(of_active.mul_(up), gate))
         of_down = layer.down.gradients(upstream, active.mul_(up), inner_down)
@@ -158,7 +162,7 @@ class MlpHalf(torch.autograd.Function):
         of_gate_up = layer.gate_up.gradients(of_states, normed, inner_gate_up)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = of_states @ layer.gate_up.matrix()
+            of_x = of_states @ layer.gate_up.matrix
             of_x = _norm_backward(of_x, x, normed, inverse, layer.second_norm).add_(upstream)
         return of_x, None, *of_gate_up, *of_down
 
@@ -183,14 +187,13 @@ class FusedLayer:
         self._heads, self._key_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self._window = getattr(config, "sliding_window", None)
 
-    def heads_of(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def heads_of(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values as views, (tokens, heads, size) each."""
         heads = states.view(len(states), -1, self.size)
-        return heads.split((self._heads, self._key_heads, self._key_heads), dim=1)
+        query, key, value = torch.split(heads, [self._heads, self._key_heads, self._key_heads], dim=1)
+        return query, key, value
 
-    def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node]
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node]) -> torch.Tensor:
         check_window(tree, self._window)
         arguments = (cos, sin, tree, *self.qkv.parameters, *self.out.parameters)
         middle = AttentionHalf.apply(x, self, *arguments)  # type: ignore[no-untyped-call]

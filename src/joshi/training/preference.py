@@ -22,7 +22,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, tracking
+from joshi.training import attention, forward, fused, tracking
 from joshi.training.adapter import load_adapter, save_adapter
 from joshi.training.forward import answer_log_probs, per_sequence
 from joshi.training.objectives import (
@@ -75,6 +75,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     def attempt(token_budget: int) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
         set_seed(plan.seed)
         model = load_adapter(forward.install(load_model(file, attention.NAME)), sft, trainable=True)
+        fused.install(model)
         everything, held_out_packs = pack(units, token_budget), pack(held_out, token_budget)
         reference = None
         if plan.preference.method == "dpo":

@@ -22,7 +22,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import Encoded
 from joshi.schema import Sample
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, tracking
+from joshi.training import attention, forward, fused, tracking
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
@@ -74,6 +74,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         held_out_packs = pack([[one.encoded] for one in fitted_held_out], token_budget)
         set_seed(plan.seed)
         model = lora(forward.install(load_model(file, attention.NAME)), plan, LINEAR[file.architecture])
+        fused.install(model)
         log, watched = train(
             model,
             steps,

@@ -1,0 +1,67 @@
+"""Fused layers are used only where they are exact, and follow the adapter as it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from joshi.base.tensors import LINEAR
+from joshi.plan import Plan
+from joshi.prompt import Encoded
+from joshi.training import fused
+from joshi.training.attention import NAME
+from joshi.training.forward import answer_log_probs
+from joshi.training.packing import Pack, build
+from joshi.training.trainer import lora
+
+from .test_packing import tiny
+
+
+def a_pack() -> Pack:
+    sequences = [Encoded([2, 3, 4, 5 + i, 1], [False, False, True, True, True]) for i in range(4)]
+    return build(sequences, range(4))
+
+
+def trained(model: Any, fused_optimizer: bool) -> dict[str, torch.Tensor]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, fused=fused_optimizer)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (-answer_log_probs(model, a_pack()).mean()).backward()
+        optimizer.step()
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("fused_optimizer", [False, True])
+@pytest.mark.parametrize("architecture", ["llama", "phi3"])
+def test_several_steps_end_where_peft_ends(architecture: str, fused_optimizer: bool) -> None:
+    """The merged matrices must be made anew after each step, whichever way the optimizer writes."""
+    plain, quick = tiny(architecture, NAME), tiny(architecture, NAME)
+    assert fused.install(quick)
+    wanted = trained(plain, fused_optimizer)
+    for name, value in trained(quick, fused_optimizer).items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_loaded_adapter_is_merged_anew() -> None:
+    model = tiny("llama", NAME)
+    assert fused.install(model)
+    before = answer_log_probs(model, a_pack())
+    state = {name: p * 2 for name, p in model.state_dict().items() if "lora_B" in name}
+    model.load_state_dict(state, strict=False)
+    assert not torch.allclose(before, answer_log_probs(model, a_pack()))
+
+
+def test_dropout_keeps_pefts_own_layers() -> None:
+    model = tiny("llama", NAME).get_base_model()
+    plan = Plan.model_validate({"sft": {"rank": 4, "dropout": 0.1}})
+    assert not fused.install(lora(type(model)(model.config), plan, LINEAR["llama"]))
+
+
+def test_a_layer_with_a_bias_is_left_alone() -> None:
+    model = tiny("llama", NAME)
+    projection = model.get_base_model().model.layers[1].self_attn.q_proj.get_base_layer()
+    projection.bias = torch.nn.Parameter(torch.zeros(projection.out_features, dtype=torch.float64))
+    assert not fused.install(model)

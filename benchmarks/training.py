@@ -67,7 +67,7 @@ def joshi(workload: str, n: int, length: int, casino: Path | None, sharing: bool
     from joshi.training import attention, forward, fused
     from joshi.training.forward import answer_log_probs
     from joshi.training.objectives import sft_loss
-    from joshi.training.packing import build, pack
+    from joshi.training.packing import build, pack, trie_tokens
     from joshi.training.preference import loss_with, reference_log_probs
     from joshi.training.trainer import Loop, lora, train
 
@@ -94,7 +94,7 @@ def joshi(workload: str, n: int, length: int, casino: Path | None, sharing: bool
         loop = Loop(1e-4, "cosine", 0, 10**6, 10**6)
         train(model, [packs], loss_of, lambda m: {}, loop, plan, Path(folder), SILENT, "benchmark", known={})
     seconds = time.perf_counter() - start
-    trie = sum(one.n_tokens for one in packs)
+    trie = trie_tokens(packs) if sharing else sum(one.n_tokens for one in packs)
     targets = sum(one.target.numel() for one in packs)
     passes = 1.5 if workload == "dpo" else 1.0  # the reference is one forward pass, half of forward and backward
     flops = passes * (4 * (frozen + trained) * trie + 4 * model.get_base_model().lm_head.weight.numel() * targets)

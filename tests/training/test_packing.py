@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,12 +15,13 @@ from joshi.base.tensors import LINEAR
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.prompt import Encoded
-from joshi.training import fused
+from joshi.training import fused, packing
 from joshi.training.attention import NAME, TRIANGLE, TreeAttention, per_node, tree_attention
-from joshi.training.forward import answer_log_probs, install, sequence_log_probs
+from joshi.training.forward import answer_log_probs, install, per_sequence
 from joshi.training.objectives import sft_loss
-from joshi.training.packing import build, pack
+from joshi.training.packing import build, pack, trie_tokens
 from joshi.training.trainer import lora
+from joshi.training.trunk import shared_trunk
 
 VOCABULARY = 11
 SHAPE = {
@@ -58,13 +60,17 @@ assert all(fused.install(models["fused"]) for models in MODELS.values())
 
 @st.composite
 def families(draw: st.DrawFn) -> list[Encoded]:
-    """Sequences over few letters, so that many share prefixes, some are prefixes of others and some are equal."""
+    """Sequences over few letters, so that many share prefixes, some are prefixes of others and some are equal.
+
+    Often all begin with the same untrained letters, so that their packs have a trunk.
+    """
+    lead = [2] * draw(st.integers(0, 4))
     stems = draw(st.lists(st.lists(st.integers(2, 5), max_size=6), min_size=1, max_size=3))
     sequences = []
     for _ in range(draw(st.integers(1, 6))):
         stem = draw(st.sampled_from(stems))
-        ids = [2, *stem, *draw(st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=5))]
-        first = draw(st.integers(1, len(ids) - 1))
+        ids = [*lead, 2, *stem, *draw(st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=5))]
+        first = draw(st.integers(len(lead) + 1, len(ids) - 1))
         sequences.append(Encoded(ids, [i >= first for i in range(len(ids))]))
     return sequences
 
@@ -83,37 +89,49 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("form", ["layers", "fused"])
 @pytest.mark.parametrize("architecture", ["llama", "phi3"])
-@given(families(), st.sampled_from([4, 12, 1000]))
+@given(families(), st.sampled_from([4, 12, 1000]), st.sampled_from([1, 32]))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_equals_the_unpacked_computation(architecture: str, form: str, sequences: list[Encoded], budget: int) -> None:
+def test_equals_the_unpacked_computation(
+    architecture: str, form: str, sequences: list[Encoded], budget: int, shortest_trunk: int
+) -> None:
     packed_model, plain_model = MODELS[architecture][form], MODELS[architecture]["plain"]
     n_tokens = sum(encoded.answer_tokens for encoded in sequences)
-    packs = pack([[encoded] for encoded in sequences], budget)
+    with mock.patch.object(packing, "SHORTEST_TRUNK", shortest_trunk):
+        packs = pack([[encoded] for encoded in sequences], budget)
 
     expected = torch.stack([naive(plain_model, encoded) for encoded in sequences])
-    found = torch.empty(len(sequences), dtype=torch.float64)
-    for one in packs:
-        found[list(one.members)] = sequence_log_probs(packed_model, one).detach()
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-6, atol=1e-6)  # transformers takes norms in fp32
-
-    loss = sum(sft_loss(answer_log_probs(packed_model, one), n_tokens) for one in packs)
-    assert isinstance(loss, torch.Tensor)
     wanted = gradients(plain_model, -expected.sum() / n_tokens)
-    got = gradients(packed_model, loss)
-    assert got.keys() == wanted.keys()
-    for name, value in wanted.items():
-        scale = max(float(value.abs().max()), 1e-8)
-        torch.testing.assert_close(got[name] / scale, value / scale, rtol=1e-5, atol=1e-5)
+    found = torch.empty(len(sequences), dtype=torch.float64)
+    packed_model.zero_grad()
+    with shared_trunk(packed_model, packs):
+        for one in packs:
+            log_probs = answer_log_probs(packed_model, one)
+            found[list(one.members)] = per_sequence(log_probs, one).detach()
+            sft_loss(log_probs, n_tokens).backward()
+    # transformers takes norms in fp32
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-6, atol=1e-6)
+    for name, parameter in packed_model.named_parameters():
+        if name not in wanted:
+            assert parameter.grad is None
+            continue
+        scale = max(float(wanted[name].abs().max()), 1e-8)
+        torch.testing.assert_close(parameter.grad / scale, wanted[name] / scale, rtol=1e-5, atol=1e-5)
 
 
-@given(families(), st.integers(1, 40))
+@given(families(), st.integers(1, 40), st.sampled_from([1, 32]))
 @settings(deadline=None)
-def test_packs_hold_every_sequence_once_within_the_budget(sequences: list[Encoded], budget: int) -> None:
-    packs = pack([[encoded] for encoded in sequences], budget)
+def test_packs_hold_every_sequence_once_within_the_budget(
+    sequences: list[Encoded], budget: int, shortest_trunk: int
+) -> None:
+    with mock.patch.object(packing, "SHORTEST_TRUNK", shortest_trunk):
+        packs = pack([[encoded] for encoded in sequences], budget)
+    assert len({tuple(one.trunk.tolist()) for one in packs}) == 1
+    assert trie_tokens(packs) <= sum(one.n_tokens + one.trunk.numel() for one in packs)
     assert sorted(member for one in packs for member in one.members) == list(range(len(sequences)))
     for one in packs:
         longest = max(len(sequences[member].ids) for member in one.members)
-        assert one.n_tokens <= budget or (len(one.members) == 1 and one.n_tokens == longest)
+        held = one.n_tokens + one.trunk.numel()
+        assert held <= budget or (len(one.members) == 1 and held == longest)
         assert one.target.numel() == sum(sequences[m].answer_tokens for m in one.members)
 
 
@@ -126,10 +144,10 @@ def test_a_shared_prefix_is_laid_out_once() -> None:
     assert one.position_ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8]
 
 
-@given(families(), st.integers(0, 3 * TRIANGLE), st.sampled_from([(4, 4), (6, 2), (3, 1)]))
+@given(families(), st.integers(0, 3 * TRIANGLE), st.sampled_from([(4, 4), (6, 2), (3, 1)]), st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_attention_by_blocks_equals_one_masked_call_a_node(
-    sequences: list[Encoded], longer: int, heads: tuple[int, int]
+    sequences: list[Encoded], longer: int, heads: tuple[int, int], before: int
 ) -> None:
     """Also where runs are longer than what one causal call takes; values and gradients, fp64."""
     prefix, last = [2] * longer, sequences[-1]
@@ -138,13 +156,13 @@ def test_attention_by_blocks_equals_one_masked_call_a_node(
     one = build(stretched, range(len(stretched)))
     generator = torch.Generator().manual_seed(longer)
     states = [
-        torch.randn(1, n, one.n_tokens, 8, dtype=torch.float64, generator=generator, requires_grad=True)
-        for n in (heads[0], heads[1], heads[1])
+        torch.randn(1, n, ahead + one.n_tokens, 8, dtype=torch.float64, generator=generator, requires_grad=True)
+        for n, ahead in ((heads[0], 0), (heads[1], before), (heads[1], before))
     ]
     upstream = torch.randn(1, heads[0], one.n_tokens, 8, dtype=torch.float64, generator=generator)
     results = []
     for attention in (TreeAttention.apply, per_node):
-        out = attention(*states, one.nodes, 0.3)
+        out = attention(*states, one.nodes, before, 0.3)
         results.append((out.detach(), *torch.autograd.grad((out * upstream).sum(), states)))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
 
@@ -167,6 +185,23 @@ def test_a_sequence_longer_than_a_sliding_window_is_refused() -> None:
     states = torch.zeros(1, 1, 4, 8)
     with pytest.raises(JoshiError, match="sliding window of 3"):
         tree_attention(torch.nn.Identity(), states, states, states, None, tree=one.nodes, sliding_window=3)
+
+
+def test_what_all_packs_begin_with_is_laid_out_in_none() -> None:
+    system = list(range(2, 10)) * 5
+    sequences = [Encoded([*system, 3 + i, 4, 1], [False] * 41 + [True] * 2) for i in range(6)]
+    packs = pack([[one] for one in sequences], 46)
+    assert len(packs) > 1
+    assert all(one.trunk.tolist() == system for one in packs)
+    assert trie_tokens(packs) == 40 + 6 * 3
+    assert packs[0].position_ids[0] == 40
+    assert not pack([[one] for one in sequences], 100)[0].trunk.numel(), "one pack needs no trunk"
+
+
+def test_a_pack_after_a_trunk_that_was_not_computed_is_refused() -> None:
+    sequences = [Encoded([2, 3, 4, 5 + i, 1], [False] * 3 + [True] * 2) for i in range(2)]
+    with pytest.raises(ValueError, match="trunk of 2 tokens"):
+        answer_log_probs(MODELS["llama"]["fused"], build(sequences, range(2), trunk=2))
 
 
 def test_attention_without_a_tree_is_refused() -> None:

@@ -6,7 +6,7 @@ Registered with transformers under NAME; the nodes reach the kernel as the extra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +16,22 @@ from transformers.masking_utils import AttentionMaskInterface
 from joshi.errors import JoshiError
 from joshi.training.packing import Node
 
+if TYPE_CHECKING:
+    from joshi.training.trunk import Trunk
+
 NAME = "joshi_tree"
 TRIANGLE = 128  # longest run of tokens that one causal call takes
 
 
 def tree_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,  # (1, heads, tokens, size)
     key: torch.Tensor,  # (1, key heads, tokens, size)
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     tree: Sequence[Node] = (),
+    trunk: Trunk | None = None,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -39,18 +43,25 @@ def tree_attention(
     """
     if not tree:
         raise ValueError(f"attention {NAME} needs the pack's nodes as the keyword argument tree")
-    check_window(tree, sliding_window)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    before = 0
+    if trunk is not None and trunk.recording:
+        trunk.keep(module.layer_idx, key, value)
+    elif trunk is not None:
+        before = trunk.tokens
+        ahead = trunk.states(module.layer_idx)
+        key, value = (torch.cat(both, dim=2) for both in zip(ahead, (key, value), strict=True))
+    check_window(tree, before, sliding_window)
     if query.device.type == "cpu":
-        out: torch.Tensor = TreeAttention.apply(query, key, value, tree, scale)  # type: ignore[no-untyped-call]
+        out: torch.Tensor = TreeAttention.apply(query, key, value, tree, before, scale)  # type: ignore[no-untyped-call]
     else:
-        out = per_node(query, key, value, tree, scale)
+        out = per_node(query, key, value, tree, before, scale)
     return out.transpose(1, 2).contiguous(), None
 
 
-def check_window(tree: Sequence[Node], sliding_window: int | None) -> None:
+def check_window(tree: Sequence[Node], before: int, sliding_window: int | None) -> None:
     """Attention here is over the whole past; a model that sees only a window of it would be trained wrongly."""
-    longest = max(sum(end - start for start, end in node.whole_path) for node in tree)
+    longest = before + max(sum(end - start for start, end in node.whole_path) for node in tree)
     if sliding_window is not None and longest > sliding_window:
         raise JoshiError(
             f"a sequence of {longest} tokens is longer than this base's sliding window of {sliding_window}; set "
@@ -58,30 +69,34 @@ def check_window(tree: Sequence[Node], sliding_window: int | None) -> None:
         )
 
 
-def blocks(tree: Sequence[Node]) -> Iterator[tuple[slice, slice, bool]]:
+def blocks(tree: Sequence[Node], before: int) -> Iterator[tuple[slice, slice, bool]]:
     """(rows, columns, causal) of the score matrix: each node with itself, and all its descendants with it.
+
+    The first `before` columns are the trunk's, which every row sees.
 
     The blocks do not overlap and cover every pair that the trie allows. Long triangles
     are halved, as torch's kernel runs at half its speed where it skips their upper part.
     """
     for node in tree:
-        yield from _triangle(node.start, node.end)
+        yield from _triangle(node.start, node.end, before)
         if node.subtree > node.end:
-            yield slice(node.end, node.subtree), slice(node.start, node.end), False
+            yield slice(node.end, node.subtree), slice(before + node.start, before + node.end), False
+    if before:
+        yield slice(tree[0].start, tree[-1].end), slice(0, before), False
 
 
-def _triangle(start: int, end: int) -> Iterator[tuple[slice, slice, bool]]:
+def _triangle(start: int, end: int, before: int) -> Iterator[tuple[slice, slice, bool]]:
     if end - start <= TRIANGLE:
-        yield slice(start, end), slice(start, end), True
+        yield slice(start, end), slice(before + start, before + end), True
         return
     middle = (start + end + 1) // 2
-    yield from _triangle(start, middle)
-    yield from _triangle(middle, end)
-    yield slice(middle, end), slice(start, middle), False
+    yield from _triangle(start, middle, before)
+    yield from _triangle(middle, end, before)
+    yield slice(middle, end), slice(before + start, before + middle), False
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], before: int, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs (1, heads, tokens, size), stored token by token, and logsumexp of scores (1, heads, tokens); CPU.
 
@@ -90,7 +105,7 @@ def attend(
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size).transpose(1, 2)
     lse = torch.empty(1, heads, tokens, dtype=torch.promote_types(query.dtype, torch.float32))
-    for rows, columns, causal in sorted(blocks(tree), key=lambda block: not block[2]):  # triangles first
+    for rows, columns, causal in sorted(blocks(tree, before), key=lambda block: not block[2]):  # triangles first
         part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query[:, :, rows], key[:, :, columns], value[:, :, columns], 0.0, causal, scale=scale
         )
@@ -112,6 +127,7 @@ def attend_backward(
     out: torch.Tensor,
     lse: torch.Tensor,
     tree: Sequence[Node],
+    before: int,
     scale: float,
     into: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> None:
@@ -123,7 +139,7 @@ def attend_backward(
     groups = query.shape[1] // key.shape[1]
     # Keys are repeated for each head: the kernel divides its work by heads, and few key heads leave threads idle.
     keys, values = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
-    for rows, columns, causal in blocks(tree):
+    for rows, columns, causal in blocks(tree, before):
         of_query, *of_both = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             upstream[:, :, rows], query[:, :, rows], keys[:, :, columns], values[:, :, columns],
             out[:, :, rows], lse[:, :, rows], 0.0, causal, scale=scale,
@@ -134,32 +150,38 @@ def attend_backward(
 
 
 class TreeAttention(torch.autograd.Function):
-    """`attend` with its gradient; keeps no gathered keys and no scores."""
+    """`attend` with its gradient; keeps no scores."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        tree: Sequence[Node],
+        before: int,
+        scale: float,
     ) -> torch.Tensor:
-        out, lse = attend(query, key, value, tree, scale)
+        out, lse = attend(query, key, value, tree, before, scale)
         ctx.save_for_backward(query, key, value, out, lse)
-        ctx.tree, ctx.scale = tree, scale
+        ctx.tree, ctx.before, ctx.scale = tree, before, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         into = (torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value))
-        attend_backward(upstream[0], query, key, value, out, lse, ctx.tree, ctx.scale, into)
-        return *into, None, None
+        attend_backward(upstream[0], query, key, value, out, lse, ctx.tree, ctx.before, ctx.scale, into)
+        return *into, None, None, None
 
 
 def per_node(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], before: int, scale: float
 ) -> torch.Tensor:
     """The same with one masked scaled_dot_product_attention a node, over the ranges of its ancestors; any device."""
     outputs = []
     for node in tree:
-        pieces = [slice(start, end) for start, end in node.whole_path]
+        pieces = [slice(0, before), *(slice(before + start, before + end) for start, end in node.whole_path)]
         keys = torch.cat([key[:, :, piece] for piece in pieces], dim=2)
         values = torch.cat([value[:, :, piece] for piece in pieces], dim=2)
         length, total = node.end - node.start, keys.shape[2]
@@ -169,8 +191,8 @@ def per_node(
                 query[:, :, node.start : node.end],
                 keys,
                 values,
-                attn_mask=mask if node.path else None,
-                is_causal=not node.path,
+                attn_mask=mask if total > length else None,
+                is_causal=total == length,
                 scale=scale,
                 enable_gqa=query.shape[1] != key.shape[1],
             )

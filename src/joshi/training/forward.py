@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from joshi.training.packing import Node, Pack
+from joshi.training.trunk import causal_of
 
 CHUNK = 512  # positions whose logits exist at one time: 0.1 GB of fp32 with 49,152 tokens, 0.2 GB with 100,352
 
@@ -19,6 +20,7 @@ CHUNK = 512  # positions whose logits exist at one time: 0.1 GB of fp32 with 49,
 def install(causal: Any) -> Any:
     """Make a transformers causal model return log-probabilities of targets, (targets,), fp32; call before PEFT."""
     causal.forward = MethodType(_forward, causal)
+    causal.joshi_trunk = None
     return causal
 
 
@@ -31,7 +33,10 @@ def _forward(
     target: torch.Tensor,  # (targets,)
     **_: Any,
 ) -> torch.Tensor:
-    hidden = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree).last_hidden_state[0]
+    output = self.model(
+        input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree, trunk=self.joshi_trunk
+    )
+    hidden = output.last_hidden_state[0]
     positions, where = torch.unique(source, return_inverse=True)  # where branches part, one position has many targets
     found: torch.Tensor = TargetLogProbs.apply(hidden[positions], where, target, self.lm_head.weight)  # type: ignore[no-untyped-call]
     return found
@@ -79,8 +84,15 @@ class TargetLogProbs(torch.autograd.Function):
 
 
 def answer_log_probs(model: Any, pack: Pack) -> torch.Tensor:
-    """log p of every target token of a pack, (targets,), fp32."""
+    """log p of every target token of a pack, (targets,), fp32. Packs with a trunk are run inside `shared_trunk`.
+
+    Raises:
+        ValueError: the pack's trunk was not computed.
+    """
     device = next(model.parameters()).device
+    trunk = causal_of(model).joshi_trunk
+    if pack.trunk.numel() != (trunk.tokens if trunk else 0):
+        raise ValueError(f"the pack follows a trunk of {pack.trunk.numel()} tokens; run it inside shared_trunk")
     log_probs: torch.Tensor = model(
         input_ids=pack.input_ids[None].to(device),
         position_ids=pack.position_ids[None].to(device),
@@ -95,8 +107,3 @@ def per_sequence(values: torch.Tensor, pack: Pack) -> torch.Tensor:
     """Sums of values of target tokens, (targets,), over each of the pack's sequences, (sequences,)."""
     total = torch.zeros(len(pack.members), dtype=values.dtype, device=values.device)
     return total.index_add(0, pack.sequence.to(values.device), values)
-
-
-def sequence_log_probs(model: Any, pack: Pack) -> torch.Tensor:
-    """log p(answer | prompt) of each of the pack's sequences, (sequences,)."""
-    return per_sequence(answer_log_probs(model, pack), pack)

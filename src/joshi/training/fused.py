@@ -18,6 +18,7 @@ from peft.tuners.lora import Linear as LoraLinear
 
 from joshi.training.attention import attend, attend_backward, check_window
 from joshi.training.packing import Node
+from joshi.training.trunk import Trunk
 
 ADAPTER = "default"
 
@@ -83,45 +84,60 @@ def _norm_backward(
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """Rotary embedding (Su et al. 2021) in place, of (tokens, heads, size) by angles of (tokens, rotated)."""
+    """Rotary embedding (Su et al. 2021) in place, of (1, heads, tokens, size) by angles of (tokens, rotated)."""
     half = cos.shape[-1] // 2
     one, two = states[..., :half], states[..., half : 2 * half]
-    c, s = cos[:, None, :half], sin[:, None, :half]
+    c, s = cos[:, :half], sin[:, :half]
     rotated = one * c - two * s
     two.mul_(c).addcmul_(one, s)
     one.copy_(rotated)
 
 
 class AttentionHalf(torch.autograd.Function):
-    """x + out(attention(rotary(qkv(norm(x))))), (tokens, size)."""
+    """x + out(attention(rotary(qkv(norm(x))))), (tokens, size); with a recording trunk also the keys and values."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
-                tree: Sequence[Node], *_: torch.Tensor) -> torch.Tensor:  # fmt: skip
+                tree: Sequence[Node], record: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
+                *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
         states = normed @ layer.qkv.merged().T
-        query, key, value = layer.heads_of(states)
+        query, key, value = map(_to_sdpa, layer.heads_of(states))
         _rotate(query, cos, sin)
         _rotate(key, cos, sin)
-        out, lse = attend(_to_sdpa(query), _to_sdpa(key), _to_sdpa(value), tree, layer.scale)
+        keys, values = _after(before_key, key), _after(before_value, value)
+        out, lse = attend(query, keys, values, tree, keys.shape[2] - len(x), layer.scale)
         flat = out.transpose(1, 2).reshape(len(x), -1)
-        ctx.save_for_backward(x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(flat))
+        ctx.save_for_backward(
+            x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(flat), before_key,
+            before_value,
+        )  # fmt: skip
         ctx.layer, ctx.tree = layer, tree
-        return torch.addmm(x, flat, layer.out.merged().T)
+        result = torch.addmm(x, flat, layer.out.merged().T)
+        return (result, key.clone(), value.clone()) if record else result
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out = ctx.saved_tensors
+        x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out, before_key, before_value = ctx.saved_tensors
         layer, upstream = ctx.layer, upstreams[0].contiguous()
         of_out = layer.out.gradients(upstream, flat, inner_out)
         of_flat = (upstream @ layer.out.matrix).view(len(x), -1, layer.size)
         of_states = torch.zeros_like(states)
-        query, key, value = layer.heads_of(states)
-        of_query, of_key, of_value = layer.heads_of(of_states)
+        query, key, value = map(_to_sdpa, layer.heads_of(states))
+        of_query, of_key, of_value = map(_to_sdpa, layer.heads_of(of_states))
+        keys, values = _after(before_key, key), _after(before_value, value)
+        before = keys.shape[2] - len(x)
+        of_keys, of_values = (torch.zeros_like(keys), torch.zeros_like(values)) if before else (of_key, of_value)
         attend_backward(
-            _to_sdpa(of_flat), _to_sdpa(query), _to_sdpa(key), _to_sdpa(value), _to_sdpa(flat.view_as(of_flat)), lse,
-            ctx.tree, layer.scale, (_to_sdpa(of_query), _to_sdpa(of_key), _to_sdpa(of_value)),
+            _to_sdpa(of_flat), query, keys, values, _to_sdpa(flat.view_as(of_flat)), lse, ctx.tree, before, layer.scale,
+            (of_query, of_keys, of_values),
         )  # fmt: skip
+        if before:
+            of_key.copy_(of_keys[:, :, before:])
+            of_value.copy_(of_values[:, :, before:])
+        if len(upstreams) == 3:  # a recorded trunk: what the packs add
+            of_key.add_(upstreams[1])
+            of_value.add_(upstreams[2])
         _rotate(of_query, cos, -sin)  # the transpose of a rotation turns back
         _rotate(of_key, cos, -sin)
         normed = (x * inverse).mul_(layer.first_norm)
@@ -129,7 +145,12 @@ class AttentionHalf(torch.autograd.Function):
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = _norm_backward(of_states @ layer.qkv.matrix, x, normed, inverse, layer.first_norm).add_(upstream)
-        return of_x, None, None, None, None, *of_qkv, *of_out
+        of_before = (of_keys[:, :, :before], of_values[:, :, :before]) if before else (None, None)
+        return of_x, None, None, None, None, None, *of_before, *of_qkv, *of_out
+
+
+def _after(before: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
+    return states if before is None else torch.cat((before, states), dim=2)
 
 
 class MlpHalf(torch.autograd.Function):
@@ -185,6 +206,7 @@ class FusedLayer:
         self.scale = float(attention.scaling)
         config = attention.config
         self._heads, self._key_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
+        self._index = int(attention.layer_idx)
         self._window = getattr(config, "sliding_window", None)
 
     def heads_of(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -193,10 +215,17 @@ class FusedLayer:
         query, key, value = torch.split(heads, [self._heads, self._key_heads, self._key_heads], dim=1)
         return query, key, value
 
-    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node]) -> torch.Tensor:
-        check_window(tree, self._window)
-        arguments = (cos, sin, tree, *self.qkv.parameters, *self.out.parameters)
+    def forward(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node], trunk: Trunk | None
+    ) -> torch.Tensor:
+        record = trunk is not None and trunk.recording
+        ahead = (None, None) if trunk is None or record else trunk.states(self._index)
+        check_window(tree, 0 if trunk is None or record else trunk.tokens, self._window)
+        arguments = (cos, sin, tree, record, *ahead, *self.qkv.parameters, *self.out.parameters)
         middle = AttentionHalf.apply(x, self, *arguments)  # type: ignore[no-untyped-call]
+        if trunk is not None and record:
+            middle, key, value = middle
+            trunk.keep(self._index, key, value)
         result: torch.Tensor = MlpHalf.apply(middle, self, *self.gate_up.parameters, *self.down.parameters)  # type: ignore[no-untyped-call]
         return result
 
@@ -239,8 +268,9 @@ def _layer_forward(
     hidden_states: torch.Tensor,  # (1, tokens, size)
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     tree: Sequence[Node] = (),
+    trunk: Trunk | None = None,
     **_: Any,
 ) -> torch.Tensor:
     cos, sin = (part[0] for part in position_embeddings)
     fused: FusedLayer = self.joshi_fused
-    return fused.forward(hidden_states[0], cos, sin, tree)[None]
+    return fused.forward(hidden_states[0], cos, sin, tree, trunk)[None]

@@ -1,7 +1,8 @@
 """Tree packing: sequences that share prefixes become one token trie, laid out depth first as one sequence.
 
 A shared prefix (system prompt, history, the prompt of both answers of a pair) is computed once, forward and
-backward, and nothing is padded. Token i of a node sees exactly its ancestors and its own past.
+backward, and nothing is padded. Token i of a node sees exactly its ancestors and its own past. What all packs of a step
+begin with is in none of them: it is computed once for the step (joshi.training.trunk).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from joshi.prompt import Encoded
+
+SHORTEST_TRUNK = 32  # tokens; sharing fewer between packs is not worth a pass of its own
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Pack:
     """One forward pass over `n_tokens` trie tokens; what to predict is listed per sequence.
 
     `source[k]` is the trie position whose logits predict token `target[k]` of sequence `sequence[k]`;
-    `members` maps the pack's sequences to the caller's indices.
+    `members` maps the pack's sequences to the caller's indices. `trunk` are the ids before the trie's root, which all
+    packs made together share and nothing is predicted from; positions count from its end.
     """
 
     input_ids: torch.Tensor  # (tokens,)
@@ -46,14 +50,15 @@ class Pack:
     target: torch.Tensor  # (targets,)
     sequence: torch.Tensor  # (targets,)
     members: tuple[int, ...]
+    trunk: torch.Tensor  # (tokens before the root,)
 
     @property
     def n_tokens(self) -> int:
         return int(self.input_ids.numel())
 
 
-def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
-    """The trie of the given sequences; `members[i]` is what the caller calls sequence i."""
+def build(sequences: Sequence[Encoded], members: Sequence[int], trunk: int = 0) -> Pack:
+    """The trie of the given sequences after their first `trunk` tokens; `members[i]` is what the caller calls each."""
     order = sorted(range(len(sequences)), key=lambda i: sequences[i].ids)
     ids: list[int] = []
     depths: list[int] = []
@@ -61,7 +66,7 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
     paths: dict[int, tuple[tuple[int, int], ...]] = {}
 
     # Groups are runs of the sorted order, so a prefix shared by first and last is shared by all.
-    pending: list[tuple[list[int], int, tuple[tuple[int, int], ...], int]] = [(order, 0, (), -1)] if order else []
+    pending: list[tuple[list[int], int, tuple[tuple[int, int], ...], int]] = [(order, trunk, (), -1)] if order else []
     while pending:
         group, depth, path, parent = pending.pop()
         first, last = sequences[group[0]].ids, sequences[group[-1]].ids
@@ -96,9 +101,9 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
     owner: list[int] = []
     for i, encoded in enumerate(sequences):
         where = [position for start, stop in paths[i] for position in range(start, stop)]
-        for k in range(1, len(encoded.ids)):
+        for k in range(trunk + 1, len(encoded.ids)):
             if encoded.trained[k]:
-                source.append(where[k - 1])
+                source.append(where[k - 1 - trunk])
                 target.append(encoded.ids[k])
                 owner.append(i)
     return Pack(
@@ -109,6 +114,7 @@ def build(sequences: Sequence[Encoded], members: Sequence[int]) -> Pack:
         target=torch.tensor(target, dtype=torch.long),
         sequence=torch.tensor(owner, dtype=torch.long),
         members=tuple(members),
+        trunk=torch.tensor(sequences[0].ids[:trunk] if sequences else [], dtype=torch.long),
     )
 
 
@@ -116,35 +122,55 @@ def pack(units: Sequence[Sequence[Encoded]], token_budget: int) -> list[Pack]:
     """Fill packs of at most `token_budget` trie tokens; a unit (one sample, or a pair's two answers) is never split.
 
     Units are sorted, so that neighbours share the longest prefixes, and taken greedily. A unit longer than the
-    budget gets a pack of its own. Sequence j of unit i is member `i * len(unit) + j`.
+    budget gets a pack of its own. Sequence j of unit i is member `i * len(unit) + j`. Where there is more than one
+    pack, what all sequences begin with becomes their trunk; it counts against every budget, as it stays in memory.
     """
+    packs = _fill(units, token_budget, 0)
+    if len(packs) > 1 and (trunk := _trunk(units)) >= SHORTEST_TRUNK:
+        return _fill(units, token_budget - trunk, trunk)
+    return packs
+
+
+def trie_tokens(packs: Sequence[Pack]) -> int:
+    """Tokens that are computed for packs made together."""
+    return sum(one.n_tokens for one in packs) + (packs[0].trunk.numel() if packs else 0)
+
+
+def _trunk(units: Sequence[Sequence[Encoded]]) -> int:
+    """How many tokens all sequences begin with, up to before the first position that predicts something."""
+    sequences = [encoded for unit in units for encoded in unit]
+    first, last = (choose(sequences, key=lambda one: one.ids) for choose in (min, max))
+    shared = common_prefix(first.ids, last.ids)
+    return min(shared, *(one.trained.index(True) - 1 for one in sequences))
+
+
+def _fill(units: Sequence[Sequence[Encoded]], token_budget: int, trunk: int) -> list[Pack]:
     width = len(units[0]) if units else 1
     order = sorted(range(len(units)), key=lambda i: units[i][0].ids)
     packs: list[Pack] = []
     chosen: list[int] = []
     used = 0
+
+    def close() -> None:
+        sequences = [encoded for i in chosen for encoded in units[i]]
+        packs.append(build(sequences, [i * width + j for i in chosen for j in range(width)], trunk))
+
     for i in order:
-        alone = _tokens_after(None, units[i])
-        added = _tokens_after(units[chosen[-1]] if chosen else None, units[i])
+        added = _tokens_after(units[chosen[-1]] if chosen else None, units[i], trunk)
         if chosen and used + added > token_budget:
-            packs.append(_build_units(units, chosen, width))
-            chosen, used, added = [], 0, alone
+            close()
+            chosen, used, added = [], 0, _tokens_after(None, units[i], trunk)
         chosen.append(i)
         used += added
     if chosen:
-        packs.append(_build_units(units, chosen, width))
+        close()
     return packs
 
 
-def _build_units(units: Sequence[Sequence[Encoded]], chosen: Sequence[int], width: int) -> Pack:
-    sequences = [encoded for i in chosen for encoded in units[i]]
-    return build(sequences, [i * width + j for i in chosen for j in range(width)])
-
-
-def _tokens_after(before: Sequence[Encoded] | None, unit: Sequence[Encoded]) -> int:
+def _tokens_after(before: Sequence[Encoded] | None, unit: Sequence[Encoded], trunk: int) -> int:
     """Trie tokens that a unit adds behind its neighbour in sorted order (an upper bound for pairs)."""
     first = unit[0].ids
-    total = len(first) - (common_prefix(before[0].ids, first) if before else 0)
+    total = len(first) - (common_prefix(before[0].ids, first) if before else trunk)
     return total + sum(len(other.ids) - common_prefix(first, other.ids) for other in unit[1:])
 
 

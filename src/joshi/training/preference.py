@@ -37,6 +37,7 @@ from joshi.training.objectives import (
 from joshi.training.packing import Pack, pack
 from joshi.training.sft import measure
 from joshi.training.trainer import Loop, LossOf, Step, every, train, with_less_memory
+from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all
 from joshi.workspace import Workspace
 
@@ -205,9 +206,10 @@ def all_log_probs(
 ) -> torch.Tensor:
     """log p of both answers of every pair under the model as it is now, (pairs, 2)."""
     table = torch.empty(lengths.shape)
-    for one in packs:
-        table[pairs_of(one)] = pair_log_probs(answer_log_probs(model, one), one, lengths, plan).cpu()
-        advance(1)
+    with shared_trunk(model, packs):
+        for one in packs:
+            table[pairs_of(one)] = pair_log_probs(answer_log_probs(model, one), one, lengths, plan).cpu()
+            advance(1)
     return table
 
 

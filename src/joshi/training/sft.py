@@ -26,8 +26,9 @@ from joshi.training import attention, forward, fused, tracking
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
-from joshi.training.packing import Pack, pack
+from joshi.training.packing import Pack, pack, trie_tokens
 from joshi.training.trainer import Loop, Step, every, lora, train, with_less_memory
+from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all, turns_cut
 from joshi.workspace import Workspace
 
@@ -95,7 +96,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         "warmup_steps": loop.warmup_steps,
         "sequences": len(training),
         "trained_tokens": sum(encoded.answer_tokens for encoded in train_set),
-        "trie_tokens_per_epoch": sum(p.n_tokens for step in steps for p in step) // plan.sft.epochs,
+        "trie_tokens_per_epoch": sum(map(trie_tokens, steps)) // plan.sft.epochs,
         "sequence_tokens": sum(len(encoded.ids) for encoded in train_set),
         "turns_cut": cut,
         "heldout_loss": [first["heldout_loss"], last["heldout_loss"]],
@@ -135,9 +136,10 @@ def measure(model: Any, packs: Sequence[Pack], end_id: int) -> dict[str, float]:
     """Loss a token on held-out answers, and the mean probability of ending where the answer ends."""
     total, count = 0.0, 0
     ends: list[torch.Tensor] = []
-    for one in packs:
-        log_probs = answer_log_probs(model, one)
-        total -= float(log_probs.sum())
-        count += log_probs.numel()
-        ends.append(log_probs[(one.target == end_id).to(log_probs.device)].exp())
+    with shared_trunk(model, packs):
+        for one in packs:
+            log_probs = answer_log_probs(model, one)
+            total -= float(log_probs.sum())
+            count += log_probs.numel()
+            ends.append(log_probs[(one.target == end_id).to(log_probs.device)].exp())
     return {"heldout_loss": total / count, "end_probability": float(torch.cat(ends).mean())}

@@ -25,6 +25,7 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.training.packing import Pack
+from joshi.training.trunk import shared_trunk
 from joshi.workspace import make_folder, require_space, write_json, writing
 
 KEPT_CHECKPOINTS = 2  # one more lies beside them while it is written
@@ -70,12 +71,13 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         total = torch.zeros((), device=self.args.device)
-        for pack in inputs:
-            loss = self._loss_of(model, pack, inputs)
-            if not loss.isfinite() or loss > EXPLODED:
-                self._explode(loss.item(), pack)
-            self.accelerator.backward(loss)
-            total += loss.detach()
+        with shared_trunk(model, inputs):
+            for pack in inputs:
+                loss = self._loss_of(model, pack, inputs)
+                if not loss.isfinite() or loss > EXPLODED:
+                    self._explode(loss.item(), pack)
+                self.accelerator.backward(loss)
+                total += loss.detach()
         return total
 
     def _explode(self, loss: float, pack: Pack) -> None:
@@ -87,6 +89,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 "step": step,
                 "loss": str(loss),
                 "members": pack.members,
+                "trunk": pack.trunk.tolist(),
                 "input_ids": pack.input_ids.tolist(),
                 "position_ids": pack.position_ids.tolist(),
                 "source": pack.source.tolist(),

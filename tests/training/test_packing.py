@@ -16,7 +16,7 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.prompt import Encoded
 from joshi.training import fused, packing
-from joshi.training.attention import NAME, TRIANGLE, TreeAttention, per_node, tree_attention
+from joshi.training.attention import NAME, TRIANGLE, TreeAttention, by_mask, per_node, tree_attention
 from joshi.training.forward import answer_log_probs, install, per_sequence
 from joshi.training.objectives import sft_loss
 from joshi.training.packing import build, pack, trie_tokens
@@ -165,6 +165,9 @@ def test_attention_by_blocks_equals_one_masked_call_a_node(
         out = attention(*states, one.nodes, before, 0.3)
         results.append((out.detach(), *torch.autograd.grad((out * upstream).sum(), states)))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
+    with torch.no_grad():  # FlexAttention has no backward on a CPU
+        masked = by_mask(*(state.float() for state in states), one.nodes, before, 0.3)
+    torch.testing.assert_close(masked.double(), results[1][0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_subtree_ends_where_its_last_descendant_does() -> None:

@@ -6,10 +6,12 @@ Registered with transformers under NAME; the nodes reach the kernel as the extra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -54,6 +56,8 @@ def tree_attention(
     check_window(tree, before, sliding_window)
     if query.device.type == "cpu":
         out: torch.Tensor = TreeAttention.apply(query, key, value, tree, before, scale)  # type: ignore[no-untyped-call]
+    elif query.device.type == "cuda":
+        out = by_mask(query, key, value, tree, before, scale)
     else:
         out = per_node(query, key, value, tree, before, scale)
     return out.transpose(1, 2).contiguous(), None
@@ -173,6 +177,35 @@ class TreeAttention(torch.autograd.Function):
         into = (torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value))
         attend_backward(upstream[0], query, key, value, out, lse, ctx.tree, ctx.before, ctx.scale, into)
         return *into, None, None, None
+
+
+def by_mask(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], before: int, scale: float
+) -> torch.Tensor:
+    """The same as one FlexAttention call whose block mask is the subtrees' ends; compiled on a GPU."""
+    call = _compiled() if query.device.type == "cuda" else flex_attention
+    mask = _block_mask(tuple(tree), before, query.device)
+    grouped = query.shape[1] != key.shape[1]
+    out: torch.Tensor = call(query, key, value, block_mask=mask, scale=scale, enable_gqa=grouped)
+    return out
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@lru_cache(maxsize=8)  # every layer of a pack asks for the same one
+def _block_mask(tree: tuple[Node, ...], before: int, device: torch.device) -> Any:
+    tokens = tree[-1].end
+    ends = torch.full((before + tokens,), before + tokens, device=device)  # of the trunk's columns: all rows
+    for node in tree:
+        ends[before + node.start : before + node.end] = before + node.subtree
+
+    def seen(batch: Any, head: Any, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        return (column <= row + before) & (row + before < ends[column])
+
+    return create_block_mask(seen, None, None, tokens, before + tokens, device=str(device))
 
 
 def per_node(

@@ -114,6 +114,13 @@ class StageRun:
         write_text(self.workspace.manifest_path(manifest.stage), manifest.model_dump_json(indent=1) + "\n")
         return manifest
 
+    def finished(self) -> Manifest:
+        """What `finish` wrote, here or in the process that writes."""
+        manifest = read_manifest(self.workspace, self.stage.name)
+        if manifest is None:
+            raise JoshiError(f"{self.stage.name} left no manifest; run it again")
+        return manifest
+
 
 def read_manifest(workspace: Workspace, stage: str) -> Manifest | None:
     path = workspace.manifest_path(stage)

@@ -94,6 +94,13 @@ def seeded() -> Any:
     return fresh()
 
 
+def without_dropout(model: Any) -> Any:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def test_learning_lowers_the_held_out_loss(tmp_path: Path) -> None:
     _, log, held_out = run(tmp_path)
     assert held_out[-1]["heldout_loss"] < held_out[0]["heldout_loss"]

@@ -52,11 +52,13 @@ def train_sft(context: typer.Context, dry_run: DryRun = False) -> None:
                   f"{len(held_out)} held out", highlight=False)  # fmt: skip
         return
     _tuned()
-    from joshi.training import sft
+    from joshi.training import processes, sft
 
-    with current.workspace.lock():
+    processes.start()
+    with current.lock():
         manifest = sft.run(plan, current.workspace, current.progress)
-    print_json({k: v for k, v in manifest.metrics.items() if k != "curve"})
+    if processes.is_main():
+        print_json({k: v for k, v in manifest.metrics.items() if k != "curve"})
 
 
 def train_preference(context: typer.Context, dry_run: DryRun = False) -> None:
@@ -73,15 +75,19 @@ def train_preference(context: typer.Context, dry_run: DryRun = False) -> None:
         return
     _tuned()
     from joshi.curation import pairs
-    from joshi.training import preference
+    from joshi.training import preference, processes
 
-    with current.workspace.lock():
-        if export.SFT_STAGE.current(plan, current.workspace) is None:
-            export.run_sft(plan, current.workspace, current.progress)
-        if pairs.STAGE.current(plan, current.workspace) is None:
-            pairs.run(plan, current.workspace, current.progress)
+    processes.start()
+    with current.lock():
+        if processes.is_main():
+            if export.SFT_STAGE.current(plan, current.workspace) is None:
+                export.run_sft(plan, current.workspace, current.progress)
+            if pairs.STAGE.current(plan, current.workspace) is None:
+                pairs.run(plan, current.workspace, current.progress)
+        processes.wait()
         manifest = preference.run(plan, current.workspace, current.progress)
-    print_json({k: v for k, v in manifest.metrics.items() if k != "curve"})
+    if processes.is_main():
+        print_json({k: v for k, v in manifest.metrics.items() if k != "curve"})
 
 
 def _tuned() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +43,15 @@ class Session:
 
     @property
     def progress(self) -> Progress:
-        return Progress(err)
+        return Progress(err if _is_main() else None)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """The workspace's lock; the processes of one torchrun share it, and the first one holds it."""
+        return self.workspace.lock() if _is_main() else nullcontext()
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # as torchrun sets it; joshi.training.processes would import torch
 
 
 def session(context: typer.Context) -> Session:

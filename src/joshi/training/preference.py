@@ -22,7 +22,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, fused, tracking
+from joshi.training import attention, forward, fused, processes, tracking
 from joshi.training.adapter import load_adapter, save_adapter
 from joshi.training.forward import answer_log_probs, per_sequence
 from joshi.training.objectives import (
@@ -110,10 +110,13 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
             f"from {first['reward_margin']:.4f} to {last['reward_margin']:.4f} in {total} steps; raise [preference] "
             'learning_rate or epochs, or set method = "none"'
         )
-    files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
-    tracking.record(plan, workspace, plan.preference.method, log, watched, metrics)
-    shutil.rmtree(checkpoints)
-    return stage.finish(files, metrics)
+    if processes.is_main():
+        files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
+        tracking.record(plan, workspace, plan.preference.method, log, watched, metrics)
+        shutil.rmtree(checkpoints)
+        stage.finish(files, metrics)
+    processes.wait()
+    return stage.finished()
 
 
 def encode_pair(pair: Preference, plan: Plan, tokenizer: ChatTokenizer) -> list[Encoded]:

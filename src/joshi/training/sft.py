@@ -22,7 +22,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import Encoded
 from joshi.schema import Sample
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, fused, tracking
+from joshi.training import attention, forward, fused, processes, tracking
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
@@ -108,11 +108,14 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
             f"SFT taught nothing: the loss on held-out answers went from {first['heldout_loss']:.3f} to "
             f"{last['heldout_loss']:.3f} in {total} steps; raise [sft] epochs or lower batch_size and run again"
         )
-    folder = workspace.artifacts(plan.model.name) / "sft"
-    files = save_adapter(model, folder, plan, stage, metrics)
-    tracking.record(plan, workspace, "sft", log, held_out_log, metrics)
-    shutil.rmtree(checkpoints)
-    return stage.finish(files, metrics)
+    if processes.is_main():
+        folder = workspace.artifacts(plan.model.name) / "sft"
+        files = save_adapter(model, folder, plan, stage, metrics)
+        tracking.record(plan, workspace, "sft", log, held_out_log, metrics)
+        shutil.rmtree(checkpoints)
+        stage.finish(files, metrics)
+    processes.wait()
+    return stage.finished()
 
 
 def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan, token_budget: int) -> list[Step]:

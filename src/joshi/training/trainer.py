@@ -24,6 +24,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
+from joshi.training import processes
 from joshi.training.packing import Pack
 from joshi.training.trunk import shared_trunk
 from joshi.workspace import make_folder, require_space, write_json, writing
@@ -65,20 +66,23 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self._loss_of = loss_of
 
     def get_train_dataloader(self) -> DataLoader[Step]:
-        loader = DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
-        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+        # Not prepared by accelerate: every process sees every step, and takes its share of the packs.
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
 
     def training_step(self, model: Any, inputs: Step, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
+        bare = self.accelerator.unwrap_model(model)  # gradients are added here once a step, not by DDP's hooks
         total = torch.zeros((), device=self.args.device)
-        with shared_trunk(model, inputs):
-            for pack in inputs:
-                loss = self._loss_of(model, pack, inputs)
+        mine = processes.share(inputs)
+        with shared_trunk(bare, mine):
+            for pack in mine:
+                loss = self._loss_of(bare, pack, inputs)
                 if not loss.isfinite() or loss > EXPLODED:
                     self._explode(loss.item(), pack)
                 self.accelerator.backward(loss)
                 total += loss.detach()
-        return total
+        processes.add_gradients(bare.parameters())
+        return processes.total(total)
 
     def _explode(self, loss: float, pack: Pack) -> None:
         step = self.state.global_step + 1
@@ -127,6 +131,8 @@ class StopOnRequest(TrainerCallback):  # type: ignore[misc]
         self.requested = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A signal may reach processes in different steps; they stop in the same one.
+        self.requested = bool(processes.total(torch.tensor(float(self.requested))))
         if self.requested:
             control.should_save = True
             control.should_training_stop = True
@@ -259,7 +265,7 @@ def with_less_memory(attempt: Callable[[int], T], token_budget: int, progress: P
     try:
         return attempt(token_budget)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not _out_of_memory(error) or processes.count() > 1:  # the others are waiting: all must start again
             raise
     half = token_budget // 2
     progress.say(f"out of memory with [sft] token_budget = {token_budget}; going on with {half}")

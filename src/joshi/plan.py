@@ -79,6 +79,9 @@ class SftSection(Section):
     rank: int = Field(64, ge=1, description="LoRA rank r")
     alpha: int = Field(16, ge=1, description="LoRA alpha; updates are scaled by alpha / rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the LoRA path")
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description="how the frozen weights are held while training: in full, or as 4-bit NF4 (QLoRA)"
+    )
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="highest learning rate of AdamW")
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"

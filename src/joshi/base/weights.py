@@ -1,7 +1,8 @@
-"""A GGUF's weights as a transformers model in fp32, read tensor by tensor."""
+"""A GGUF's weights as a transformers model, read tensor by tensor: in fp32, or its linear layers in NF4."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,19 @@ from gguf import dequantize
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from joshi.base.gguf_file import GgufFile
-from joshi.base.tensors import SUPPORTED, target_of, to_rope_halves
-from joshi.errors import JoshiError
+from joshi.base.tensors import LINEAR, SUPPORTED, target_of, to_rope_halves
+from joshi.errors import JoshiError, Unavailable
 
 
-def load_model(file: GgufFile, attention: str = "sdpa") -> Any:
+def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "none") -> Any:
     """The base as a trainable LlamaForCausalLM or Phi3ForCausalLM.
+
+    With `quantization = "nf4"`, the linear layers of the decoder are NF4 with double quantisation (QLoRA, Dettmers et
+    al. 2023), each made as soon as its tensor is read, so that no more than one is in memory in fp32.
 
     Raises:
         JoshiError: an architecture other than llama and phi3, a tensor of a wrong shape, or NaN in a weight.
+        Unavailable: NF4 is asked for and bitsandbytes is not installed.
     """
     if file.architecture not in SUPPORTED:
         raise JoshiError(
@@ -28,6 +33,8 @@ def load_model(file: GgufFile, attention: str = "sdpa") -> Any:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     wanted = dict(model.state_dict())
+    four_bit = _four_bit(model, file.architecture) if quantization == "nf4" else {}
+    done: set[str] = set()
     state: dict[str, torch.Tensor] = {}
     for tensor in file.reader.tensors:
         target = target_of(tensor.name, file)
@@ -42,18 +49,54 @@ def load_model(file: GgufFile, attention: str = "sdpa") -> Any:
         if expected is None or tuple(expected.shape) != values.shape:
             shape = None if expected is None else tuple(expected.shape)
             raise JoshiError(f"{file.path}: tensor {tensor.name} has shape {values.shape}, the model needs {shape}")
-        state[target.name] = torch.from_numpy(np.array(values, order="C"))  # a copy: the file is mapped read-only
-    missing = set(wanted) - set(state) - ({"lm_head.weight"} if config.tie_word_embeddings else set())
+        weight = torch.from_numpy(np.array(values, order="C"))  # a copy: the file is mapped read-only
+        if target.name in four_bit:
+            four_bit[target.name](weight)
+            done.add(target.name)
+        else:
+            state[target.name] = weight
+    missing = set(wanted) - set(state) - done - ({"lm_head.weight"} if config.tie_word_embeddings else set())
     if missing:
         raise JoshiError(f"{file.path} lacks {len(missing)} tensors, among them {min(missing)}; get the file again")
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(state, assign=True, strict=not four_bit)
     model.tie_weights()
+    model.is_loaded_in_4bit = bool(four_bit)  # PEFT asks for this
     # Buffers (rope frequencies) are computed, not stored: make them on the CPU.
     with torch.device("cpu"):
         model.model.rotary_emb = type(model.model.rotary_emb)(config)
     return model
+
+
+def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor], None]]:
+    """Replace the decoder's linear layers; by parameter name, what takes each one's weight in fp32."""
+    try:
+        from bitsandbytes.nn import Linear4bit, Params4bit
+    except ImportError as error:
+        raise Unavailable(
+            '[sft] quantization = "nf4" needs bitsandbytes; install joshi[nf4], or set quantization = "none"'
+        ) from error
+    # bf16 products hang or crawl on CPUs; there the arithmetic is fp32 and only the storage is small.
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    takers: dict[str, Callable[[torch.Tensor], None]] = {}
+    for name, module in list(model.model.named_modules()):
+        parent, _, own = name.rpartition(".")
+        if own not in LINEAR[architecture]:
+            continue
+        with torch.device("meta"):
+            small = Linear4bit(
+                module.in_features, module.out_features, bias=False, compute_dtype=dtype, compress_statistics=True,
+                quant_type="nf4",
+            )  # fmt: skip
+        setattr(model.model.get_submodule(parent), own, small)
+
+        def take(weight: torch.Tensor, small: Any = small) -> None:
+            place = "cuda" if torch.cuda.is_available() else "cpu"
+            small.weight = Params4bit(weight, requires_grad=False, compress_statistics=True, quant_type="nf4").to(place)
+
+        takers[f"model.{name}.weight"] = take
+    return takers
 
 
 def _config(file: GgufFile) -> LlamaConfig | Phi3Config:

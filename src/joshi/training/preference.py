@@ -75,7 +75,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
     def attempt(token_budget: int) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
         set_seed(plan.seed)
-        model = load_adapter(forward.install(load_model(file, attention.NAME)), sft, trainable=True)
+        model = load_adapter(
+            forward.install(load_model(file, attention.NAME, plan.sft.quantization)), sft, trainable=True
+        )
         fused.install(model)
         everything, held_out_packs = pack(units, token_budget), pack(held_out, token_budget)
         reference = None

@@ -74,7 +74,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         steps = plan_steps(training, train_set, plan, token_budget)
         held_out_packs = pack([[one.encoded] for one in fitted_held_out], token_budget)
         set_seed(plan.seed)
-        model = lora(forward.install(load_model(file, attention.NAME)), plan, LINEAR[file.architecture])
+        model = lora(
+            forward.install(load_model(file, attention.NAME, plan.sft.quantization)), plan, LINEAR[file.architecture]
+        )
         fused.install(model)
         log, watched = train(
             model,

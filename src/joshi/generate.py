@@ -18,7 +18,7 @@ from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer
 from joshi.schema import Completion, Message
-from joshi.workspace import make_folder, sha256_file, sha256_json
+from joshi.workspace import make_folder, sha256_file, sha256_json, sha256_text
 
 SECONDS_PER_ANSWER = 600.0
 _LOOP = re.compile(r"(.{12,}?)\1{2,}", re.DOTALL)
@@ -51,8 +51,11 @@ def generate(
     cache: Path,
     progress: Progress,
     label: str,
+    adapter: Path | None = None,
 ) -> list[Completion]:
     """Answers in the order of the requests. Finished ones are cached at once, so a killed run repeats none.
+
+    `adapter` is a LoRA as GGUF that is applied to the model.
 
     Raises:
         JoshiError: a prompt and its answer do not fit the context; nothing is ever cut silently.
@@ -64,9 +67,9 @@ def generate(
                 f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does "
                 f"not fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
             )
-    model_sha256 = sha256_file(model)
+    model_sha256 = sha256_file(model) + (sha256_file(adapter) if adapter else "")
     keys = [sha256_json([model_sha256, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
-    store = cache / "answers" / f"{model_sha256[:16]}.jsonl"
+    store = cache / "answers" / f"{sha256_text(model_sha256)[:16]}.jsonl"
     known = _read_cache(store)
     missing = [i for i, key in enumerate(keys) if key not in known]
     with progress.bar(label, len(requests)) as advance:
@@ -74,7 +77,7 @@ def generate(
         if missing:
             make_folder(store.parent)
             with (
-                running(model, plan, min(plan.evaluation.parallel, len(missing))) as address,
+                running(model, plan, min(plan.evaluation.parallel, len(missing)), adapter) as address,
                 httpx.Client(base_url=address, timeout=SECONDS_PER_ANSWER) as client,
                 ThreadPoolExecutor(plan.evaluation.parallel) as pool,
                 store.open("a", encoding="utf-8") as out,

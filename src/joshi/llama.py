@@ -22,12 +22,15 @@ def threads(plan: Plan) -> int:
     return plan.threads or min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
 
 
-def start(gguf: Path, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel: int = 1) -> Any:
+def start(
+    gguf: Path, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel: int = 1, adapter: Path | None = None
+) -> Any:
     """A running server; it stops with its last reference. `listening_address` is its base URL.
 
     Args:
         port: 0 takes a free one.
         parallel: requests answered at the same time, each with the plan's whole context window.
+        adapter: a LoRA as GGUF (joshi.base.lora) that is applied to the model.
 
     Raises:
         JoshiError: llama.cpp cannot load the file, or the port is taken.
@@ -39,6 +42,8 @@ def start(gguf: Path, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel:
         raise Unavailable("answering needs the package xllamacpp; install joshi again") from error
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)
+    if adapter is not None:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     params.model_alias = {plan.model.name}
     params.n_ctx = plan.release.num_ctx * parallel
     params.n_parallel = parallel
@@ -53,15 +58,15 @@ def start(gguf: Path, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel:
         return xllamacpp.Server(params)
     except RuntimeError as error:
         raise JoshiError(
-            f"llama.cpp cannot serve {gguf} at {host}:{port}; check that the port is free and that the file "
-            "is a whole GGUF of a known architecture"
+            f"llama.cpp cannot serve {gguf}{f' with {adapter}' if adapter else ''} at {host}:{port}; check that the "
+            "port is free and that the file is a whole GGUF of a known architecture"
         ) from error
 
 
 @contextlib.contextmanager
-def running(gguf: Path, plan: Plan, parallel: int = 1) -> Iterator[str]:
+def running(gguf: Path, plan: Plan, parallel: int = 1, adapter: Path | None = None) -> Iterator[str]:
     """A server on the loopback address for as long as the block lasts; yields its base URL."""
-    server = start(gguf, plan, parallel=parallel)
+    server = start(gguf, plan, parallel=parallel, adapter=adapter)
     try:
         yield str(server.listening_address)
     finally:

@@ -90,6 +90,16 @@ class SftSection(Section):
     strict: bool = Field(False, description="take warmup_steps as written even if the run is shorter")
     batch_size: int = Field(128, ge=1, description="sequences in one optimizer step")
     epochs: int = Field(3, ge=1, description="passes over the training split")
+    measurements: int = Field(4, ge=1, description="how often a run is measured on the development conversations")
+    watch_answers: int = Field(
+        24,
+        ge=0,
+        description="development answers sampled at each measurement; the weights whose answers follow the rules best "
+        "are kept; 0: the last weights are kept",
+    )
+    patience: int = Field(
+        2, ge=0, description="measurements in a row that may improve nothing before training stops; 0: it never does"
+    )
     max_length: int = Field(4096, ge=64, description="most tokens of one sequence")
     token_budget: int = Field(2048, ge=256, description="most tokens of one forward pass; bounds memory")
 
@@ -183,9 +193,14 @@ class Plan(Section):
     tracking: TrackingSection = Field(default_factory=TrackingSection)
 
     def sha256(self, *sections: str) -> str:
-        """Hash of the named sections and the seed; of the whole plan if none is named."""
+        """Hash of the named sections or dotted keys and the seed; of the whole plan if none is named."""
         values = self.model_dump(mode="json")
-        chosen = {name: values[name] for name in (*sections, "seed")} if sections else values
+        if not sections:
+            return sha256_json(values)
+        chosen = {"seed": values["seed"]}
+        for name in sections:
+            section, _, key = name.partition(".")
+            chosen[name] = values[section][key] if key else values[section]
         return sha256_json(chosen)
 
 

@@ -58,8 +58,7 @@ def test_a_person_reviews_and_the_freeze_takes_what_was_approved(workspace: Work
     assert review.take(samples, file, "Ana", workspace) == {"approved": 9, "rejected": 1, "pending": 0}
     metrics = datasets.run(PLAN, workspace).metrics
     assert metrics["sft"] == 9
-    train, held_out = datasets.load_split(PLAN, workspace)
-    edited = next(s for s in [*train, *held_out] if s.ideal_answer == "A better answer")
+    edited = next(s for s in datasets.load_split(PLAN, workspace) if s.ideal_answer == "A better answer")
     assert (edited.review.reviewer, edited.review.edited) == ("Ana", True)
 
 
@@ -93,10 +92,13 @@ def frozen(workspace: Workspace, make: Make, conversations: int = 6) -> None:
 
 def test_the_split_is_by_conversation(workspace: Workspace, make_sample: Make) -> None:
     frozen(workspace, make_sample)
-    train, held_out = datasets.load_split(PLAN, workspace)
-    assert held_out
-    assert not {s.provenance.conversation_id for s in train} & {s.provenance.conversation_id for s in held_out}
-    assert len(train) + len(held_out) == 12
+    parts = datasets.load_split(PLAN, workspace)
+    found = [
+        {s.provenance.conversation_id for s in part} for part in (parts.training, parts.development, parts.held_out)
+    ]
+    assert all(found)
+    assert sum(map(len, found)) == len(set.union(*found)) == 6
+    assert len(list(parts)) == 12
 
 
 def test_the_same_inputs_give_the_same_version_and_new_ones_the_next(workspace: Workspace, make_sample: Make) -> None:
@@ -114,8 +116,9 @@ def test_the_same_inputs_give_the_same_version_and_new_ones_the_next(workspace: 
 
 def test_too_many_samples_are_thinned_by_whole_conversations(workspace: Workspace, make_sample: Make) -> None:
     frozen(workspace, make_sample, conversations=20)
-    train, held_out = datasets.load_split(PLAN, workspace)
-    assert len(train) + len(held_out) == 12
+    parts = datasets.load_split(PLAN, workspace)
+    train = [*parts.training, *parts.development]
+    assert len(list(parts)) == 12
     assert {len([s for s in train if s.provenance.conversation_id == c]) for c in {
         s.provenance.conversation_id for s in train}} == {2}  # fmt: skip
     assert len({s.provenance.family for s in train}) == 3
@@ -125,14 +128,17 @@ def test_a_small_plan_on_much_data_still_trains_on_most_of_what_it_takes(
     workspace: Workspace, make_sample: Make
 ) -> None:
     frozen(workspace, make_sample, conversations=200)  # a tenth of them is more than the plan's 12 samples
-    train, held_out = datasets.load_split(PLAN, workspace)
-    assert 10 <= len(train) + len(held_out) <= 12
-    assert len(held_out) == 2
+    parts = datasets.load_split(PLAN, workspace)
+    assert 10 <= len(list(parts)) <= 12
+    assert len(parts.held_out) == len(parts.development) == 2
 
 
-def test_one_conversation_leaves_nothing_to_train_on(workspace: Workspace, make_sample: Make) -> None:
-    put(workspace, [approve_automatically(s) for s in candidates(make_sample, 1, turns=6)])
-    with pytest.raises(GateRefused, match=r"all 6 samples .* held-out conversations"):
+@pytest.mark.parametrize("conversations", [1, 2])
+def test_too_few_conversations_leave_nothing_to_train_on(
+    workspace: Workspace, make_sample: Make, conversations: int
+) -> None:
+    put(workspace, [approve_automatically(s) for s in candidates(make_sample, conversations, turns=6)])
+    with pytest.raises(GateRefused, match=rf"all {6 * conversations} samples .* none is left to train on"):
         datasets.run(PLAN, workspace)
     assert not list(workspace.dataset("phi4_humanization").glob("*"))
 

@@ -14,10 +14,11 @@ from gguf.quants import quantize as reference_quantize
 from safetensors.numpy import save_file
 
 from joshi.base.gguf_file import GgufFile
+from joshi.base.lora import Adapter
 from joshi.base.tensors import LINEAR
 from joshi.base.weights import load_model
 from joshi.errors import GateRefused, JoshiError
-from joshi.export.merge import Adapter, merge, overall
+from joshi.export.merge import merge, overall
 from joshi.export.modelfile import modelfile, render_family
 from joshi.export.quantize import quantize, type_of
 from joshi.plan import Plan

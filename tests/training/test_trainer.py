@@ -25,7 +25,7 @@ from joshi.training.trainer import Loop, Step, last_checkpoint, lora, train, wit
 from .test_packing import tiny
 
 PLAN = Plan.model_validate({"sft": {"rank": 4, "dropout": 0.1}})
-LOOP = Loop(learning_rate=1e-2, schedule="cosine", warmup_steps=1, checkpoint_every=2, evaluate_every=3)
+LOOP = Loop(learning_rate=1e-2, schedule="cosine", warmup_steps=1, checkpoint_every=2, measure_every=3)
 
 
 def steps() -> list[Step]:
@@ -51,8 +51,8 @@ def run(
     measure = lambda m: {"heldout_loss": float(-answer_log_probs(m, steps()[0][0]).mean())}  # noqa: E731
     set_seed(7)
     model = model or fresh()
-    log, held_out = train(model, steps(), loss_of or loss, measure, LOOP, PLAN, folder, SILENT, "test")
-    return model, log, held_out
+    trained = train(model, steps(), loss_of or loss, measure, LOOP, PLAN, folder, SILENT, "test")
+    return model, trained.log, trained.history
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:

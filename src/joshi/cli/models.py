@@ -47,9 +47,12 @@ def train_sft(context: typer.Context, dry_run: DryRun = False) -> None:
     current = session(context)
     plan = current.plan
     if dry_run:
-        training, held_out = datasets.load_split(plan, current.workspace)
-        out.print(f"SFT would train on {len(training)} samples, {plan.sft.epochs} epochs, batch {plan.sft.batch_size}; "
-                  f"{len(held_out)} held out", highlight=False)  # fmt: skip
+        parts = datasets.load_split(plan, current.workspace)
+        out.print(
+            f"SFT would train on {len(parts.training)} samples, {plan.sft.epochs} epochs, batch {plan.sft.batch_size}; "
+            f"{len(parts.development)} to choose a checkpoint by, {len(parts.held_out)} held out",
+            highlight=False,
+        )
         return
     _tuned()
     from joshi.training import processes, sft
@@ -233,8 +236,7 @@ def mask(
 ) -> None:
     """Show a training sample's tokens; those that carry loss are marked."""
     current = session(context)
-    training, held_out = datasets.load_split(current.plan, current.workspace)
-    everything = {sample.id: sample for sample in [*training, *held_out]}
+    everything = {sample.id: sample for sample in datasets.load_split(current.plan, current.workspace)}
     chosen = everything.get(sample_id) if sample_id else next(iter(everything.values()))
     if chosen is None:
         raise JoshiError(f"no frozen sample has the id {sample_id!r}; 'joshi dataset show' names the version's file")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -30,13 +31,26 @@ class DatasetManifest(BaseModel):
     key: str
     files: dict[str, str]
     counts: dict[str, int]
-    validation: list[str]
+    validation: list[str]  # conversations that the gates judge by; nothing is trained on them or chosen by them
+    development: list[str]  # conversations that training chooses its checkpoint by
     sources: dict[str, str]
     redaction: dict[str, object]
     approvals: dict[str, dict[str, str | None]]
     plan_sha256: str
     seed: int
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A frozen version's samples, each conversation in one part: to learn from, to choose a checkpoint by, to judge."""
+
+    training: list[Sample]
+    development: list[Sample]
+    held_out: list[Sample]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter([*self.training, *self.development, *self.held_out])
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -60,10 +74,19 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     _refuse_too_few(samples, approved, plan)
     validation = split(approved, plan)
     chosen = select(approved, validation, plan)
-    if all(sample.provenance.conversation_id in validation for sample in chosen):
+    rest = [sample for sample in chosen if sample.provenance.conversation_id not in validation]
+    development = split(rest, plan) if rest else set()
+    counts = {
+        "sft": len(chosen),
+        "train": sum(s.provenance.conversation_id not in development for s in rest),
+        "development": sum(s.provenance.conversation_id in development for s in rest),
+        "validation": len(chosen) - len(rest),
+    }
+    if not counts["train"]:
         raise GateRefused(
             f"all {len(chosen)} samples within [curation] sft_samples = {list(plan.curation.sft_samples)} belong to "
-            "held-out conversations, so none is left to train on; raise the most, or add transcripts"
+            f"{len(validation | development)} conversations, of which one is held out for the gates and one to choose "
+            "a checkpoint by, so none is left to train on; raise the most, or add transcripts"
         )
     last = latest(plan, workspace)
     if last is not None and last.key == stage.key:
@@ -72,15 +95,15 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     files = {f"sft_v{version}.jsonl": to_jsonl(chosen)}
     for name, text in files.items():
         write_text(folder / name, text)
-    held_out = sum(s.provenance.conversation_id in validation for s in chosen)
     manifest = DatasetManifest(
         dataset=plan.curation.dataset,
         version=version,
         created_at=now(),
         key=stage.key,
         files={name: sha256_text(text) for name, text in files.items()},
-        counts={"sft": len(chosen), "train": len(chosen) - held_out, "validation": held_out},
+        counts=counts,
         validation=sorted(validation),
+        development=sorted(development),
         sources=stage.hashes,
         redaction={"price_band": plan.curation.price_band, "identifiers": "placeholders", "prices": "ranges"},
         approvals={s.id: {"reviewer": s.review.reviewer, "sha256": s.review.approved_sha256} for s in chosen},
@@ -88,10 +111,13 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         seed=plan.seed,
         versions=versions(),
     )
-    write_text(folder / "README.md", write_card(plan, version, chosen, validation, stage.key))
+    write_text(folder / "README.md", write_card(plan, version, chosen, counts, stage.key))
     # The manifest is written last: a version without one was never frozen and its number is used again.
     write_json(folder / f"manifest_v{version}.json", manifest.model_dump())
-    progress.say(f"froze {plan.curation.dataset} v{version}: {len(chosen)} samples, {held_out} held out")
+    progress.say(
+        f"froze {plan.curation.dataset} v{version}: {counts['train']} samples to train, {counts['development']} to "
+        f"choose a checkpoint by, {counts['validation']} held out"
+    )
     return stage.finish(_files(folder, version), _metrics(manifest))
 
 
@@ -138,7 +164,7 @@ def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[
 
 
 def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
-    """Ids of the held-out conversations: the plan's share of them, spread over the families, at least one.
+    """Ids of conversations to set aside: the plan's share of them, spread over the families, at least one.
 
     Where there are more samples than the plan takes, it is the share of what it takes, counted in samples.
     A conversation is drawn by the hash of its id, so that adding data moves no conversation of another family.
@@ -197,20 +223,27 @@ def current_files(plan: Plan, workspace: Workspace) -> list[Path]:
     return _files(workspace.dataset(plan.curation.dataset), newest.version)
 
 
-def load_split(plan: Plan, workspace: Workspace) -> tuple[list[Sample], list[Sample]]:
-    """Training and held-out samples of the newest version, verified first."""
+def load_split(plan: Plan, workspace: Workspace) -> Split:
+    """The newest version's samples, verified first."""
     newest = latest(plan, workspace)
     if newest is None:
         raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
     if changed := verify(plan, workspace, newest.version):
         raise JoshiError(f"{', '.join(changed)} changed since v{newest.version} was frozen; restore it or freeze anew")
     path = workspace.dataset(newest.dataset) / f"sft_v{newest.version}.jsonl"
-    held_out = set(newest.validation)
-    train: list[Sample] = []
-    validation: list[Sample] = []
+    held_out, development = set(newest.validation), set(newest.development)
+    parts = Split([], [], [])
     for sample in read_records(path, Sample):
-        (validation if sample.provenance.conversation_id in held_out else train).append(sample)
-    return train, validation
+        conversation = sample.provenance.conversation_id
+        part = (
+            parts.held_out
+            if conversation in held_out
+            else parts.development
+            if conversation in development
+            else parts.training
+        )
+        part.append(sample)
+    return parts
 
 
 def verify(plan: Plan, workspace: Workspace, version: int) -> list[str]:

@@ -11,13 +11,12 @@ from joshi.schema import Sample
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
-def write_card(plan: Plan, version: int, samples: Sequence[Sample], validation: set[str], key: str) -> str:
+def write_card(plan: Plan, version: int, samples: Sequence[Sample], counts: dict[str, int], key: str) -> str:
     families = Counter(sample.provenance.family or "unknown" for sample in samples)
     redactions: Counter[str] = Counter()
     for sample in {s.provenance.conversation_id: s for s in samples}.values():
         redactions.update(sample.provenance.redactions)
     reviewers = Counter(sample.review.reviewer for sample in samples)
-    held_out = sum(sample.provenance.conversation_id in validation for sample in samples)
     automatic = reviewers.get("automatic", 0)
     size = next((label for limit, label in SIZES if len(samples) < limit), "n>100K")
     approval = (
@@ -44,8 +43,8 @@ configs:
 
 Replies of a buyer to suppliers in the house tone, for supervised fine-tuning: `instruction`, `context`, `ideal_answer`.
 
-- **Samples:** {len(samples)}, of which {held_out} in {len(validation)} held-out conversations (named in
-  `manifest_v{version}.json`).
+- **Samples:** {len(samples)}: {counts["train"]} to train on, {counts["development"]} to choose a checkpoint by,
+  {counts["validation"]} held out for the gates; whole conversations each, named in `manifest_v{version}.json`.
 - **Sources:** {", ".join(sorted({s.provenance.source for s in samples}))}.
 - **Approval:** {approval}
 - **Redaction:** people, firms, addresses, numbers of all kinds are placeholders; a price is a range about

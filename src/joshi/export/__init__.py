@@ -6,7 +6,8 @@ from pathlib import Path
 
 from joshi import base
 from joshi.base.find import find_base
-from joshi.export.merge import Adapter, merge, overall
+from joshi.base.lora import Adapter
+from joshi.export.merge import merge, overall
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, GGUFWriter, dequantize
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from joshi.base.gguf_file import GgufFile
-from joshi.base.tensors import Target, target_of, to_rope_pairs
-from joshi.errors import GateRefused, JoshiError
+from joshi.base.lora import Adapter
+from joshi.base.tensors import target_of
+from joshi.errors import GateRefused
 from joshi.export.quantize import FILE_TYPES, FINER, quantize, type_of
 from joshi.workspace import atomic_path, make_folder, require_space
 
@@ -35,49 +34,6 @@ class Kept:
     power: float  # sum of squares of the delta
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """A PEFT LoRA: delta W = scale * B @ A, in transformers' order of rows."""
-
-    weights: dict[str, NDArray[np.float32]]
-    scale: float
-
-    @classmethod
-    def load(cls, folder: Path) -> Adapter:
-        try:
-            config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
-                weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, SafetensorError) as error:
-            raise JoshiError(f"{folder} holds no readable adapter ({error}); train it again") from error
-        if config.get("use_dora"):
-            raise JoshiError(f"{folder} is a DoRA adapter, which cannot be merged here; train a LoRA adapter")
-        rank, alpha = config["r"], config["lora_alpha"]
-        scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-        return cls({name.removeprefix("base_model.model."): value for name, value in weights.items()}, scale)
-
-    def delta(self, target: Target, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-        """What to add to a tensor, in the GGUF's order of rows; None if the adapter does not touch it."""
-        stem = target.name.removesuffix(".weight")
-        a = self.weights.get(f"{stem}.lora_A.weight")
-        b = self.weights.get(f"{stem}.lora_B.weight")
-        if a is None or b is None:
-            return None
-        if (b.shape[0], a.shape[1]) != tuple(shape):
-            raise JoshiError(
-                f"the adapter's {stem} is {b.shape[0]}x{a.shape[1]}, the base's is {shape[0]}x{shape[1]}: it "
-                "belongs to another base; train again on this one"
-            )
-        delta = (b @ a) * np.float32(self.scale)
-        if not np.isfinite(delta).all():
-            raise JoshiError(f"the adapter's {stem} holds NaN or infinite values; train again")
-        return to_rope_pairs(delta, target.heads) if target.heads else delta
-
-    @property
-    def touched(self) -> int:
-        return sum(name.endswith("lora_A.weight") for name in self.weights)
-
-
 def merge(
     file: GgufFile, adapter: Adapter | None, quantization: str, name: str, path: Path, advance: Callable[[int], None]
 ) -> list[Kept]:
@@ -89,10 +45,8 @@ def merge(
         After either, an earlier file at `path` is as it was.
     """
     kinds, kept = choose_types(file, adapter, quantization, advance)
-    if adapter is not None and len(kept) != adapter.touched:
-        raise JoshiError(
-            f"the adapter changes {adapter.touched} layers, the base has {len(kept)} of them; train again on this base"
-        )
+    if adapter is not None:
+        adapter.require_all(len(kept))
     least = min(kept, key=lambda one: one.slope, default=None)
     if least is not None and least.slope < LEAST_KEPT:
         raise GateRefused(

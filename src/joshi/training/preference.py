@@ -34,12 +34,13 @@ from joshi.training.objectives import (
     sft_loss,
     simpo_losses,
 )
+from joshi.training.onpolicy import answers_measure, trained_weights
 from joshi.training.packing import Pack, pack
-from joshi.training.sft import measure
-from joshi.training.trainer import Loop, LossOf, Step, every, train, with_less_memory
+from joshi.training.sft import CHOICE, measure
+from joshi.training.trainer import Loop, LossOf, Step, Trained, every, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all
-from joshi.workspace import Workspace
+from joshi.workspace import Workspace, make_folder
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -51,7 +52,7 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     ]
 
 
-STAGE = Stage("train preference", ("model", "sft", "preference"), _inputs)
+STAGE = Stage("train preference", ("model", "sft", "preference", *CHOICE), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -66,55 +67,65 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     pairs = list(read_records(datasets.preferences_path(plan, workspace), Preference))
     units = [encode_pair(pair, plan, tokenizer) for pair in pairs]
     lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])  # (pairs, 2)
-    held_out = [[one.encoded] for one in fit_all(datasets.load_split(plan, workspace)[1], plan, tokenizer)]
+    development = fit_all(datasets.load_split(plan, workspace).development, plan, tokenizer)
     file = find_base(plan.model.base, workspace.root)
     sft = workspace.artifacts(plan.model.name) / "sft"
     checkpoints = workspace.private / "checkpoints" / f"preference-{stage.key[:12]}"
     total = steps_of(len(pairs), plan.preference.batch_size, plan.preference.epochs)
-    loop = Loop(plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3), every(total, 1))
+    loop = Loop(
+        plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3),
+        every(total, max(1, plan.sft.measurements // 2)), plan.sft.patience,
+    )  # fmt: skip
 
-    def attempt(token_budget: int) -> tuple[Any, list[dict[str, float]], list[dict[str, float]]]:
+    def attempt(token_budget: int) -> tuple[Any, Trained]:
         set_seed(plan.seed)
         model = load_adapter(
             forward.install(load_model(file, attention.NAME, plan.sft.quantization)), sft, trainable=True
         )
         fused.install(model)
-        everything, held_out_packs = pack(units, token_budget), pack(held_out, token_budget)
+        everything = pack(units, token_budget)
+        packs = pack([[one.encoded] for one in development], token_budget)
+        answers = answers_measure(
+            file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
+        )
         reference = None
         if plan.preference.method == "dpo":
             reference = reference_log_probs(model, everything, lengths, plan, progress)
 
         def watch(m: Any) -> dict[str, float]:
-            return measure(m, held_out_packs, tokenizer.end_id) | rewards(m, everything, lengths, reference, plan)
+            figures = measure(m, packs, tokenizer.end_id) | rewards(m, everything, lengths, reference, plan)
+            return figures | answers(m)
 
-        log, watched = train(
+        trained = train(
             model, plan_steps(units, plan, token_budget), loss_with(lengths, reference, plan), watch, loop, plan,
             checkpoints, progress, f"training ({plan.preference.method.upper()})", known=_at_start(sft, plan),
         )  # fmt: skip
-        return model, log, watched
+        return model, trained
 
-    model, log, watched = with_less_memory(attempt, plan.sft.token_budget, progress)
-    first, last = watched[0], watched[-1]
+    model, trained = with_less_memory(attempt, plan.sft.token_budget, progress)
+    first, kept = trained.history[0], trained.kept
     both_ends = ("reward_accuracy", "reward_margin", "heldout_loss")
     metrics: dict[str, Any] = {
         "method": plan.preference.method,
         "pairs": len(pairs),
-        "steps": total,
+        "steps": len(trained.log),
+        "steps_planned": total,
+        "kept": kept,
         "tokens_chosen_mean": float(lengths[:, 0].float().mean()),
         "tokens_rejected_mean": float(lengths[:, 1].float().mean()),
         "rejected_over_limit": float((excess(lengths[:, 1], plan.preference.length_limit) > 0).float().mean()),
-        **{name: [first[name], last[name]] for name in both_ends},
-        "curve": {"log": log, "heldout": watched},
+        **{name: [first[name], kept[name]] for name in both_ends},
+        "curve": {"log": trained.log, "heldout": trained.history},
     }
-    if last["reward_margin"] <= first["reward_margin"]:
+    if kept["reward_margin"] <= first["reward_margin"]:
         raise GateRefused(
             f"{plan.preference.method.upper()} taught nothing: the margin between chosen and rejected answers went "
-            f"from {first['reward_margin']:.4f} to {last['reward_margin']:.4f} in {total} steps; raise [preference] "
+            f"from {first['reward_margin']:.4f} to {kept['reward_margin']:.4f} in {total} steps; raise [preference] "
             'learning_rate or epochs, or set method = "none"'
         )
     if processes.is_main():
         files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
-        tracking.record(plan, workspace, plan.preference.method, log, watched, metrics)
+        tracking.record(plan, workspace, plan.preference.method, trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
         stage.finish(files, metrics)
     processes.wait()
@@ -246,10 +257,9 @@ def rewards(
 
 
 def _at_start(sft: Path, plan: Plan) -> dict[str, float] | None:
-    """What SFT measured at its end; the rewards of a policy that is its own reference are zero."""
+    """What SFT measured of the weights it kept; the rewards of a policy that is its own reference are zero."""
     if plan.preference.method != "dpo":
         return None
-    last = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["curve"]["heldout"][-1]
-    zero = dict.fromkeys(("reward_margin", "reward_chosen", "reward_rejected"), 0.0)
-    measured = {name: last[name] for name in ("heldout_loss", "end_probability")}
-    return measured | zero | {"reward_accuracy": 0.5}
+    kept = json.loads((sft / "run.json").read_text(encoding="utf-8"))["metrics"]["kept"]
+    zero = dict.fromkeys(("reward_margin", "reward_chosen", "reward_rejected", "kl"), 0.0)
+    return {**kept, **zero, "reward_accuracy": 0.5}

@@ -7,14 +7,17 @@ is cheap, and processes may run unlike numbers of packs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
 from joshi.training.packing import Pack
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -70,6 +73,16 @@ def total(value: torch.Tensor) -> torch.Tensor:
     if count() > 1:
         dist.all_reduce(value)
     return value
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What the first process makes, in every process; the others wait for it."""
+    if count() == 1:
+        return make()
+    holder: list[Any] = [make() if is_main() else None]
+    dist.broadcast_object_list(holder, src=0)
+    made: T = holder[0]
+    return made
 
 
 def wait() -> None:

@@ -26,11 +26,12 @@ from joshi.training import attention, forward, fused, processes, tracking
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
+from joshi.training.onpolicy import answers_measure, trained_weights
 from joshi.training.packing import Pack, pack, trie_tokens
-from joshi.training.trainer import Loop, Step, every, lora, train, with_less_memory
+from joshi.training.trainer import Loop, Step, Trained, every, lora, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all, turns_cut
-from joshi.workspace import Workspace
+from joshi.workspace import Workspace, make_folder
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -38,7 +39,9 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
             find_base(plan.model.base, workspace.root).path]  # fmt: skip
 
 
-STAGE = Stage("train sft", ("model", "sft"), _inputs)
+# Which weights are kept depends on how answers are sampled and what the rubric says of them.
+CHOICE = ("rubric", "release.temperature", "release.top_p", "evaluation.max_tokens")
+STAGE = Stage("train sft", ("model", "sft", *CHOICE), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -46,17 +49,18 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
     Raises:
         JoshiError: a sample does not fit max_length, even with all history but the last message cut.
-        GateRefused: the held-out loss did not fall, so that nothing was learned.
+        GateRefused: the loss on development answers did not fall, so that nothing was learned.
     """
     stage = STAGE.begin(plan, workspace)
     tokenizer = base.tokenizer(workspace)
-    training, held_out = datasets.load_split(plan, workspace)
-    fitted, fitted_held_out = fit_all(training, plan, tokenizer), fit_all(held_out, plan, tokenizer)
+    parts = datasets.load_split(plan, workspace)
+    training = parts.training
+    fitted, development = fit_all(training, plan, tokenizer), fit_all(parts.development, plan, tokenizer)
     train_set = [one.encoded for one in fitted]
-    cut = turns_cut([*fitted, *fitted_held_out])
+    cut = turns_cut([*fitted, *development])
     if cut:
         progress.say(
-            f"{len(cut)} of {len(training) + len(held_out)} samples are longer than max_length = "
+            f"{len(cut)} of {len(training) + len(development)} samples are longer than max_length = "
             f"{plan.sft.max_length}; their {sum(cut.values())} oldest turns were cut (joshi mask ID shows a sample)"
         )
     total = steps_of(len(training), plan.sft.batch_size, plan.sft.epochs)
@@ -65,55 +69,61 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         plan.sft.schedule,
         warmup_of(total, plan.sft.warmup_steps, plan.sft.strict),
         checkpoint_every=every(total, 6),
-        evaluate_every=every(total, 2),
+        measure_every=every(total, plan.sft.measurements),
+        patience=plan.sft.patience,
     )
     checkpoints = workspace.private / "checkpoints" / f"sft-{stage.key[:12]}"
     file = find_base(plan.model.base, workspace.root)
 
-    def attempt(token_budget: int) -> tuple[Any, list[Step], list[dict[str, float]], list[dict[str, float]]]:
+    def attempt(token_budget: int) -> tuple[Any, list[Step], Trained]:
         steps = plan_steps(training, train_set, plan, token_budget)
-        held_out_packs = pack([[one.encoded] for one in fitted_held_out], token_budget)
+        packs = pack([[one.encoded] for one in development], token_budget)
         set_seed(plan.seed)
         model = lora(
             forward.install(load_model(file, attention.NAME, plan.sft.quantization)), plan, LINEAR[file.architecture]
         )
         fused.install(model)
-        log, watched = train(
+        answers = answers_measure(
+            file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
+        )
+        trained = train(
             model,
             steps,
             loss_of=lambda m, one, step: sft_loss(answer_log_probs(m, one), sum(p.target.numel() for p in step)),
-            measure=lambda m: measure(m, held_out_packs, tokenizer.end_id),
+            measure=lambda m: measure(m, packs, tokenizer.end_id) | answers(m),
             loop=loop,
             plan=plan,
             folder=checkpoints,
             progress=progress,
             label="training (SFT)",
         )
-        return model, steps, log, watched
+        return model, steps, trained
 
-    model, steps, log, held_out_log = with_less_memory(attempt, plan.sft.token_budget, progress)
-    first, last = held_out_log[0], held_out_log[-1]
+    model, steps, trained = with_less_memory(attempt, plan.sft.token_budget, progress)
+    first, kept = trained.history[0], trained.kept
     metrics: dict[str, Any] = {
-        "steps": total,
+        "steps": len(trained.log),
+        "steps_planned": total,
+        "kept": kept,
         "warmup_steps": loop.warmup_steps,
         "sequences": len(training),
         "trained_tokens": sum(encoded.answer_tokens for encoded in train_set),
         "trie_tokens_per_epoch": sum(map(trie_tokens, steps)) // plan.sft.epochs,
         "sequence_tokens": sum(len(encoded.ids) for encoded in train_set),
         "turns_cut": cut,
-        "heldout_loss": [first["heldout_loss"], last["heldout_loss"]],
-        "end_probability": [first["end_probability"], last["end_probability"]],
-        "curve": {"log": log, "heldout": held_out_log},
+        "heldout_loss": [first["heldout_loss"], kept["heldout_loss"]],
+        "end_probability": [first["end_probability"], kept["end_probability"]],
+        "curve": {"log": trained.log, "heldout": trained.history},
     }
-    if last["heldout_loss"] >= first["heldout_loss"]:
+    if kept["heldout_loss"] >= first["heldout_loss"]:
         raise GateRefused(
-            f"SFT taught nothing: the loss on held-out answers went from {first['heldout_loss']:.3f} to "
-            f"{last['heldout_loss']:.3f} in {total} steps; raise [sft] epochs or lower batch_size and run again"
+            f"SFT taught nothing: the loss on development answers went from {first['heldout_loss']:.3f} to "
+            f"{kept['heldout_loss']:.3f} in {total} steps; raise [sft] epochs or lower batch_size and run again"
         )
     if processes.is_main():
         folder = workspace.artifacts(plan.model.name) / "sft"
         files = save_adapter(model, folder, plan, stage, metrics)
-        tracking.record(plan, workspace, "sft", log, held_out_log, metrics)
+        tracking.record(plan, workspace, "sft", trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
         stage.finish(files, metrics)
     processes.wait()
@@ -138,7 +148,7 @@ def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan
 
 
 def measure(model: Any, packs: Sequence[Pack], end_id: int) -> dict[str, float]:
-    """Loss a token on held-out answers, and the mean probability of ending where the answer ends."""
+    """Loss a token on answers held out of training, and the mean probability of ending where the answer ends."""
     total, count = 0.0, 0
     ends: list[torch.Tensor] = []
     with shared_trunk(model, packs):

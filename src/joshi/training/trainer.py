@@ -25,8 +25,10 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.training import processes
+from joshi.training.onpolicy import Measure
 from joshi.training.packing import Pack
 from joshi.training.trunk import shared_trunk
+from joshi.training.watch import Entry, Watch
 from joshi.workspace import make_folder, require_space, write_json, writing
 
 KEPT_CHECKPOINTS = 2  # one more lies beside them while it is written
@@ -44,7 +46,17 @@ class Loop:
     schedule: str
     warmup_steps: int
     checkpoint_every: int
-    evaluate_every: int
+    measure_every: int
+    patience: int = 0  # measurements in a row that may improve nothing; 0: never stop early
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run logged at each step, what it measured, and the measurement of the weights that were kept."""
+
+    log: list[Entry]
+    history: list[Entry]
+    kept: Entry
 
 
 class Steps(Dataset[Step]):
@@ -138,50 +150,6 @@ class StopOnRequest(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
-    """Moves the bar and measures the held-out answers at the start, now and then, and at the end."""
-
-    def __init__(
-        self,
-        measure: Callable[[Any], dict[str, float]],
-        every: int,
-        advance: Callable[[int], None],
-        known: dict[str, float] | None,
-    ) -> None:
-        self._measure = measure
-        self._known = known  # what was measured before the first step, where an earlier stage did that
-        self._every = every
-        self._advance = advance
-        self.history: list[dict[str, float]] = []
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._advance(state.global_step)
-        if state.global_step == 0 and self._known is not None:
-            self._keep(self._known, state)
-        elif state.global_step == 0:
-            self._record(kwargs["model"], state)
-        else:  # resumed: what was measured before is in the state
-            self.history = [entry for entry in state.log_history if "heldout_loss" in entry]
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._advance(1)
-        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
-            self._record(kwargs["model"], state)
-
-    def _record(self, model: Any, state: Any) -> None:
-        was_training = model.training
-        model.eval()
-        with torch.no_grad():
-            measured = self._measure(model)
-        model.train(was_training)
-        self._keep(measured, state)
-
-    def _keep(self, measured: dict[str, float], state: Any) -> None:
-        entry = {"step": float(state.global_step), **measured}
-        self.history.append(entry)
-        state.log_history.append(dict(entry))
-
-
 def lora(model: Any, plan: Plan, modules: list[str]) -> Any:
     """PEFT's LoRA on every linear layer; seed torch before the call."""
     sft = plan.sft
@@ -200,15 +168,15 @@ def train(
     model: Any,
     steps: Sequence[Step],
     loss_of: LossOf,
-    measure: Callable[[Any], dict[str, float]],
+    measure: Measure,
     loop: Loop,
     plan: Plan,
     folder: Path,
     progress: Progress,
     label: str,
-    known: dict[str, float] | None = None,
-) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """Run or resume; returns the training log and the held-out measurements, each with its step.
+    known: Entry | None = None,
+) -> Trained:
+    """Run or resume; leaves the weights in the model that measured best (joshi.training.watch).
 
     `known` is what `measure` gives before the first step, if that is known already.
     """
@@ -236,7 +204,8 @@ def train(
         bf16=torch.cuda.is_available(),
     )
     with progress.bar(label, len(steps)) as advance:
-        watch, stop = Watch(measure, loop.evaluate_every, advance, known), StopOnRequest()
+        watch = Watch(measure, loop.measure_every, loop.patience, advance, known, folder)
+        stop = StopOnRequest()
         trainer = PackedTrainer(
             model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch, stop]
         )
@@ -249,8 +218,15 @@ def train(
             progress.say(f"going on from {Path(checkpoint).name}")
         with writing(folder), stop.listening():
             trainer.train(resume_from_checkpoint=checkpoint)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return log, watch.history
+    kept = watch.restore(model)
+    last = trainer.state.global_step
+    if last < len(steps):
+        progress.say(
+            f"stopped after {last} of {len(steps)} steps: the last {loop.patience} measurements improved nothing"
+        )
+    if kept["step"] < last:
+        progress.say(f"kept the weights of step {kept['step']:.0f}, whose answers follow the rules best")
+    return Trained([entry for entry in trainer.state.log_history if "loss" in entry], watch.history, kept)
 
 
 T = TypeVar("T")

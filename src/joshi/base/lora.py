@@ -1,0 +1,124 @@
+"""A LoRA in the base's own terms: PEFT's weights by GGUF tensor, what they add to it, and the adapter as a GGUF."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from joshi.base.gguf_file import GgufFile
+from joshi.base.tensors import Target, target_of, to_rope_pairs
+from joshi.errors import JoshiError
+from joshi.workspace import atomic_path, make_folder
+
+Weights = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A PEFT LoRA: delta W = scale * B @ A, in transformers' order of rows."""
+
+    weights: dict[str, Weights]
+    scale: float
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Weights], scale: float) -> Adapter:
+        """Of PEFT's state dict, names as in adapter_model.safetensors."""
+        return cls({name.removeprefix("base_model.model."): value for name, value in weights.items()}, scale)
+
+    @classmethod
+    def load(cls, folder: Path) -> Adapter:
+        """Read a saved adapter.
+
+        Raises:
+            JoshiError: no readable adapter there, or a DoRA, which cannot be merged as a LoRA.
+        """
+        try:
+            config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
+                weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+        except (OSError, ValueError, SafetensorError) as error:
+            raise JoshiError(f"{folder} holds no readable adapter ({error}); train it again") from error
+        if config.get("use_dora"):
+            raise JoshiError(f"{folder} is a DoRA adapter, which cannot be merged here; train a LoRA adapter")
+        rank, alpha = config["r"], config["lora_alpha"]
+        return cls.of(weights, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+    def factors(self, target: Target, shape: tuple[int, ...]) -> tuple[Weights, Weights] | None:
+        """A, (rank, inputs), and B, (outputs, rank), B in the GGUF's order of rows; None if the tensor is untouched.
+
+        Raises:
+            JoshiError: the tensor has another shape, or a factor holds NaN.
+        """
+        stem = target.name.removesuffix(".weight")
+        a = self.weights.get(f"{stem}.lora_A.weight")
+        b = self.weights.get(f"{stem}.lora_B.weight")
+        if a is None or b is None:
+            return None
+        if (b.shape[0], a.shape[1]) != tuple(shape):
+            raise JoshiError(
+                f"the adapter's {stem} is {b.shape[0]}x{a.shape[1]}, the base's is {shape[0]}x{shape[1]}: it "
+                "belongs to another base; train again on this one"
+            )
+        if a.shape[0] != b.shape[1]:
+            raise JoshiError(f"the adapter's {stem} has ranks {a.shape[0]} and {b.shape[1]}; train it again")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise JoshiError(f"the adapter's {stem} holds NaN or infinite values; train again")
+        return a, to_rope_pairs(b, target.heads) if target.heads else b
+
+    def delta(self, target: Target, shape: tuple[int, ...]) -> Weights | None:
+        """What to add to a tensor, (outputs, inputs), in the GGUF's order of rows; None if it is untouched."""
+        found = self.factors(target, shape)
+        return None if found is None else (found[1] @ found[0]) * np.float32(self.scale)
+
+    @property
+    def touched(self) -> int:
+        return sum(name.endswith("lora_A.weight") for name in self.weights)
+
+    def require_all(self, n_found: int) -> None:
+        """Raises JoshiError unless every layer that the adapter changes was found in the base."""
+        if n_found != self.touched:
+            raise JoshiError(
+                f"the adapter changes {self.touched} layers, the base has {n_found} of them; train again on this base"
+            )
+
+
+def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
+    """The adapter as a GGUF in fp16 that llama.cpp loads beside the untouched base; returns its bytes.
+
+    Layout as llama.cpp's llama-adapter.cpp reads it: TENSOR.lora_a, (rank, inputs), TENSOR.lora_b, (outputs, rank).
+
+    Raises:
+        JoshiError: the adapter belongs to another base, or the file cannot be written.
+    """
+    make_folder(path.parent)
+    with atomic_path(path) as beside:
+        writer = GGUFWriter(beside, arch=file.architecture)
+        writer.add_string("general.type", "adapter")
+        writer.add_string("adapter.type", "lora")
+        written = 0
+        for tensor in file.reader.tensors:
+            target = target_of(tensor.name, file)
+            shape = tuple(int(n) for n in reversed(tensor.shape))
+            found = adapter.factors(target, shape) if target else None
+            if found is None:
+                continue
+            if not written:  # llama.cpp scales by alpha / rank
+                writer.add_float32("adapter.lora.alpha", adapter.scale * found[0].shape[0])
+            for name, values in zip(("lora_a", "lora_b"), found, strict=True):
+                small = np.ascontiguousarray(values, dtype=np.float16)
+                writer.add_tensor(f"{tensor.name}.{name}", small, raw_dtype=GGMLQuantizationType.F16)
+            written += 1
+        adapter.require_all(written)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return path.stat().st_size

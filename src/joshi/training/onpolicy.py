@@ -1,0 +1,150 @@
+"""What the model says while it is trained: answers to the development prompts, through llama.cpp as production asks.
+
+The adapter as it is now is put beside the untouched base, so what is sampled is what is trained. Losses do not tell
+when answers follow the rules (LIMA, Zhou et al. 2023, found perplexity and quality to part ways); these figures do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+
+from joshi.base.gguf_file import GgufFile
+from joshi.base.lora import Adapter, write_adapter
+from joshi.generate import Request, Sampling, generate
+from joshi.plan import Plan
+from joshi.progress import Progress
+from joshi.prompt import ChatTokenizer, Encoded, messages_for
+from joshi.rubric import RULES, Rubric, failed
+from joshi.schema import Completion
+from joshi.training import processes
+from joshi.training.forward import answer_log_probs
+from joshi.training.packing import pack
+from joshi.training.trunk import shared_trunk
+from joshi.window import Fitted
+from joshi.workspace import sha256_text
+
+Measure = Callable[[Any], dict[str, float]]
+Weights = dict[str, torch.Tensor]
+
+
+def answers_measure(
+    file: GgufFile,
+    development: Sequence[Fitted],
+    reference: Weights,
+    plan: Plan,
+    tokenizer: ChatTokenizer,
+    folder: Path,
+    token_budget: int,
+    progress: Progress,
+) -> Measure:
+    """A function that samples answers of a model and measures them; of the base itself it measures nothing.
+
+    It gives `pass_rate`, the share of answers that pass every rule, `rules_passed`, the mean share of rules that an
+    answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the model has gone
+    from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
+    """
+    rubric = Rubric(plan, tokenizer)
+    most = min(plan.sft.watch_answers, len(development))
+    asked = sorted(random.Random(plan.seed).sample(range(len(development)), most))
+    samples = [development[i].sample for i in asked]
+    requests = [
+        Request(
+            s.id,
+            tuple(messages_for(s, plan.model.system_prompt)),
+            int(sha256_text(f"{plan.seed}:{s.id}")[:7], 16),
+        )
+        for s in samples
+    ]
+    sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
+
+    def sample(model: Any) -> list[Completion]:
+        path = folder / "now.gguf"
+        write_adapter(file, adapter_of(model), path)
+        return generate(
+            file.path, requests, sampling, plan, tokenizer, folder, progress, "development answers", adapter=path
+        )
+
+    def measure(model: Any) -> dict[str, float]:
+        if not requests or is_base(model):
+            return {}
+        answers = processes.from_main(lambda: sample(model))
+        broken = [failed(rubric.check(a.answer, s)) for a, s in zip(answers, samples, strict=True)]
+        tokens = sorted(answer.tokens for answer in answers)
+        sampled = [_encode(request, answer, tokenizer) for request, answer in zip(requests, answers, strict=True)]
+        return {
+            "pass_rate": sum(not b for b in broken) / len(answers),
+            "rules_passed": 1 - sum(map(len, broken)) / len(broken) / len(RULES),
+            "answer_tokens_mean": sum(tokens) / len(tokens),
+            "answer_tokens_p90": float(tokens[max(0, -(-9 * len(tokens) // 10) - 1)]),
+            "kl": divergence(model, reference, sampled, token_budget),
+        }
+
+    return measure
+
+
+def _encode(request: Request, answer: Completion, tokenizer: ChatTokenizer) -> Encoded:
+    """The answer as it was sampled: one that was cut off has no end of turn."""
+    whole = tokenizer.encode(request.messages, answer.answer)
+    cut = len(whole.ids) - (answer.finish == "length" and whole.answer_tokens > 1)
+    return Encoded(whole.ids[:cut], whole.trained[:cut])
+
+
+def divergence(model: Any, reference: Weights, sampled: Sequence[Encoded], token_budget: int) -> float:
+    """KL(model || reference) in nats an answer, estimated on sampled answers: the mean over answers of the sum over
+    tokens of r - 1 - log r, r = p_reference / p_model (Schulman 2020, k3).
+
+    The estimator is unbiased for answers sampled at temperature 1; production's lower one favours likely tokens, so
+    this is how far the model has gone where it walks, not the divergence of the untempered models.
+    """
+    packs = pack([[one] for one in sampled], token_budget)
+
+    def log_probs() -> torch.Tensor:
+        with torch.no_grad(), shared_trunk(model, packs):
+            return torch.cat([answer_log_probs(model, one).double() for one in packs])
+
+    ours = log_probs()
+    with weights_exchanged(model, reference):
+        ratio = log_probs() - ours
+    return float((ratio.exp() - 1 - ratio).sum()) / len(sampled)
+
+
+def trained_weights(model: Any) -> Weights:
+    """A copy of the LoRA weights, by parameter name."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def put_weights(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(weights[name])
+
+
+@contextlib.contextmanager
+def weights_exchanged(model: Any, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """The model with other LoRA weights, inside the block."""
+    kept = trained_weights(model)
+    put_weights(model, weights)
+    try:
+        yield
+    finally:
+        put_weights(model, kept)
+
+
+def is_base(model: Any) -> bool:
+    """Whether the adapter adds nothing yet: PEFT starts B at zero."""
+    return not any(bool(p.any()) for name, p in model.named_parameters() if ".lora_B." in name)
+
+
+def adapter_of(model: Any) -> Adapter:
+    """The adapter of a PEFT model as it is now."""
+    config = model.peft_config["default"]
+    weights = {name: p.detach().float().cpu().numpy() for name, p in get_peft_model_state_dict(model).items()}
+    return Adapter.of(weights, config.lora_alpha / config.r)

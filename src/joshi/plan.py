@@ -82,6 +82,10 @@ class SftSection(Section):
     quantization: Literal["none", "nf4"] = Field(
         "none", description="how the frozen weights are held while training: in full, or as 4-bit NF4 (QLoRA)"
     )
+    sharded: bool = Field(
+        False,
+        description="split the frozen weights over all processes of torchrun (FSDP2), for a base too large for one",
+    )
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="highest learning rate of AdamW")
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"
@@ -102,6 +106,12 @@ class SftSection(Section):
     )
     max_length: int = Field(4096, ge=64, description="most tokens of one sequence")
     token_budget: int = Field(2048, ge=256, description="most tokens of one forward pass; bounds memory")
+
+    @model_validator(mode="after")
+    def one_way_to_save_memory(self) -> SftSection:
+        if self.sharded and self.quantization != "none":
+            raise ValueError('sharded = true needs quantization = "none": 4-bit weights are not split')
+        return self
 
 
 class PreferenceSection(Section):

@@ -11,15 +11,17 @@ from gguf import dequantize
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from joshi.base.gguf_file import GgufFile
+from joshi.base.shard import own_rows, shard
 from joshi.base.tensors import LINEAR, SUPPORTED, target_of, to_rope_halves
 from joshi.errors import JoshiError, Unavailable
 
 
-def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "none") -> Any:
+def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "none", sharded: bool = False) -> Any:
     """The base as a trainable LlamaForCausalLM or Phi3ForCausalLM.
 
     With `quantization = "nf4"`, the linear layers of the decoder are NF4 with double quantisation (QLoRA, Dettmers et
-    al. 2023), each made as soon as its tensor is read, so that no more than one is in memory in fp32.
+    al. 2023), each made as soon as its tensor is read, so that no more than one is in memory in fp32. `sharded` splits
+    the weights over all processes as they are read.
 
     Raises:
         JoshiError: an architecture other than llama and phi3, a tensor of a wrong shape, or NaN in a weight.
@@ -32,6 +34,8 @@ def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "non
     config = _config(file)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    if sharded:
+        shard(model)
     wanted = dict(model.state_dict())
     four_bit = _four_bit(model, file.architecture) if quantization == "nf4" else {}
     done: set[str] = set()
@@ -54,7 +58,7 @@ def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "non
             four_bit[target.name](weight)
             done.add(target.name)
         else:
-            state[target.name] = weight
+            state[target.name] = own_rows(weight, expected) if sharded else weight
     missing = set(wanted) - set(state) - done - ({"lm_head.weight"} if config.tie_word_embeddings else set())
     if missing:
         raise JoshiError(f"{file.path} lacks {len(missing)} tensors, among them {min(missing)}; get the file again")

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 
+from joshi.base.shard import is_sharded
 from joshi.training.attention import attend, attend_backward, check_window
 from joshi.training.packing import Node
 from joshi.training.trunk import Trunk
@@ -236,10 +237,12 @@ def _to_sdpa(states: torch.Tensor) -> torch.Tensor:
 
 
 def fits(model: Any) -> bool:
-    """Whether every layer of a PEFT model can be fused: on a CPU, without dropout, LoRA on plain linear layers."""
+    """Whether every layer of a PEFT model can be fused: whole on a CPU, no dropout, LoRA on plain linear layers."""
     config = model.config
     dropouts = [getattr(config, name, 0.0) for name in ("attention_dropout", "resid_pdrop", "embd_pdrop")]
     if next(model.parameters()).device.type != "cpu" or config.hidden_act != "silu" or any(dropouts):
+        return False
+    if is_sharded(model):
         return False
     for layer in model.get_base_model().model.layers:
         linear = [m for name, m in layer.named_modules() if name.endswith("_proj")]

@@ -17,6 +17,7 @@ from peft import get_peft_model_state_dict
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter, write_adapter
+from joshi.base.shard import is_sharded
 from joshi.generate import Request, Sampling, generate
 from joshi.plan import Plan
 from joshi.progress import Progress
@@ -103,7 +104,7 @@ def divergence(model: Any, reference: Weights, sampled: Sequence[Encoded], token
     The estimator is unbiased for answers sampled at temperature 1; production's lower one favours likely tokens, so
     this is how far the model has gone where it walks, not the divergence of the untempered models.
     """
-    packs = pack([[one] for one in sampled], token_budget)
+    packs = pack([[one] for one in sampled], token_budget, trunk=not is_sharded(model))
 
     def log_probs() -> torch.Tensor:
         with torch.no_grad(), shared_trunk(model, packs):

@@ -118,16 +118,17 @@ def build(sequences: Sequence[Encoded], members: Sequence[int], trunk: int = 0) 
     )
 
 
-def pack(units: Sequence[Sequence[Encoded]], token_budget: int) -> list[Pack]:
+def pack(units: Sequence[Sequence[Encoded]], token_budget: int, trunk: bool = True) -> list[Pack]:
     """Fill packs of at most `token_budget` trie tokens; a unit (one sample, or a pair's two answers) is never split.
 
     Units are sorted, so that neighbours share the longest prefixes, and taken greedily. A unit longer than the
     budget gets a pack of its own. Sequence j of unit i is member `i * len(unit) + j`. Where there is more than one
     pack, what all sequences begin with becomes their trunk; it counts against every budget, as it stays in memory.
+    Without `trunk` every pack computes it.
     """
     packs = _fill(units, token_budget, 0)
-    if len(packs) > 1 and (trunk := _trunk(units)) >= SHORTEST_TRUNK:
-        return _fill(units, token_budget - trunk, trunk)
+    if trunk and len(packs) > 1 and (shared := _trunk(units)) >= SHORTEST_TRUNK:
+        return _fill(units, token_budget - shared, shared)
     return packs
 
 

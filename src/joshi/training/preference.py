@@ -15,14 +15,13 @@ from transformers import set_seed
 
 from joshi import base, datasets
 from joshi.base.find import find_base
-from joshi.base.weights import load_model
 from joshi.errors import GateRefused, JoshiError
 from joshi.plan import Plan, steps_of
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, fused, processes, tracking
+from joshi.training import fused, processes, tracking
 from joshi.training.adapter import load_adapter, save_adapter
 from joshi.training.forward import answer_log_probs, per_sequence
 from joshi.training.objectives import (
@@ -37,7 +36,7 @@ from joshi.training.objectives import (
 from joshi.training.onpolicy import answers_measure, trained_weights
 from joshi.training.packing import Pack, pack
 from joshi.training.sft import CHOICE, measure
-from joshi.training.trainer import Loop, LossOf, Step, Trained, every, train, with_less_memory
+from joshi.training.trainer import Loop, LossOf, Step, Trained, every, frozen_base, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all
 from joshi.workspace import Workspace, make_folder
@@ -79,12 +78,10 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
     def attempt(token_budget: int) -> tuple[Any, Trained]:
         set_seed(plan.seed)
-        model = load_adapter(
-            forward.install(load_model(file, attention.NAME, plan.sft.quantization)), sft, trainable=True
-        )
+        model = load_adapter(frozen_base(file, plan), sft, trainable=True)
         fused.install(model)
-        everything = pack(units, token_budget)
-        packs = pack([[one.encoded] for one in development], token_budget)
+        everything = pack(units, token_budget, trunk=not plan.sft.sharded)
+        packs = pack([[one.encoded] for one in development], token_budget, trunk=not plan.sft.sharded)
         answers = answers_measure(
             file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
         )
@@ -157,7 +154,8 @@ def plan_steps(units: Sequence[Sequence[Encoded]], plan: Plan, token_budget: int
         chooser.shuffle(order)
         for start in range(0, len(order), plan.preference.batch_size):
             batch = order[start : start + plan.preference.batch_size]
-            steps.append([_rename(one, batch) for one in pack([units[i] for i in batch], token_budget)])
+            packs = pack([units[i] for i in batch], token_budget, trunk=not plan.sft.sharded)
+            steps.append([_rename(one, batch) for one in packs])
     return steps
 
 

@@ -41,14 +41,23 @@ def start() -> None:
 
 def share(packs: Sequence[Pack]) -> list[Pack]:
     """This process's packs of a step: the longest first, each to whoever has the fewest tokens so far."""
+    return shares(packs)[rank()]
+
+
+def shares(packs: Sequence[Pack]) -> list[list[Pack]]:
     loads = [0] * count()
-    mine: list[Pack] = []
+    found: list[list[Pack]] = [[] for _ in loads]
     for one in sorted(packs, key=lambda one: -one.n_tokens):
         least = loads.index(min(loads))
         loads[least] += one.n_tokens
-        if least == rank():
-            mine.append(one)
-    return mine
+        found[least].append(one)
+    return found
+
+
+def idle_rounds(packs: Sequence[Pack]) -> int:
+    """How many packs fewer than the busiest process this one has."""
+    sizes = [len(one) for one in shares(packs)]
+    return max(sizes) - sizes[rank()]
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -15,20 +15,19 @@ from transformers import set_seed
 from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.tensors import LINEAR
-from joshi.base.weights import load_model
 from joshi.errors import GateRefused
 from joshi.plan import Plan, steps_of, warmup_of
 from joshi.progress import SILENT, Progress
 from joshi.prompt import Encoded
 from joshi.schema import Sample
 from joshi.stage import Manifest, Stage
-from joshi.training import attention, forward, fused, processes, tracking
+from joshi.training import fused, processes, tracking
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
 from joshi.training.onpolicy import answers_measure, trained_weights
 from joshi.training.packing import Pack, pack, trie_tokens
-from joshi.training.trainer import Loop, Step, Trained, every, lora, train, with_less_memory
+from joshi.training.trainer import Loop, Step, Trained, every, frozen_base, lora, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all, turns_cut
 from joshi.workspace import Workspace, make_folder
@@ -77,11 +76,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
     def attempt(token_budget: int) -> tuple[Any, list[Step], Trained]:
         steps = plan_steps(training, train_set, plan, token_budget)
-        packs = pack([[one.encoded] for one in development], token_budget)
+        packs = pack([[one.encoded] for one in development], token_budget, trunk=not plan.sft.sharded)
         set_seed(plan.seed)
-        model = lora(
-            forward.install(load_model(file, attention.NAME, plan.sft.quantization)), plan, LINEAR[file.architecture]
-        )
+        model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture])
         fused.install(model)
         answers = answers_measure(
             file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
@@ -143,7 +140,7 @@ def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan
         flat = [i for name in order for i in conversations[name]]
         for start in range(0, len(flat), plan.sft.batch_size):
             batch = flat[start : start + plan.sft.batch_size]
-            steps.append(pack([[encoded[i]] for i in batch], token_budget))
+            steps.append(pack([[encoded[i]] for i in batch], token_budget, trunk=not plan.sft.sharded))
     return steps
 
 

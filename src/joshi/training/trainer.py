@@ -21,10 +21,13 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from joshi.base.gguf_file import GgufFile
+from joshi.base.shard import is_sharded
+from joshi.base.weights import load_model
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
-from joshi.training import processes
+from joshi.training import attention, forward, processes
 from joshi.training.onpolicy import Measure
 from joshi.training.packing import Pack
 from joshi.training.trunk import shared_trunk
@@ -93,6 +96,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                     self._explode(loss.item(), pack)
                 self.accelerator.backward(loss)
                 total += loss.detach()
+            if is_sharded(bare):  # layers are gathered by all processes or none: who has fewer packs keeps step
+                for _ in range(processes.idle_rounds(inputs)):
+                    self.accelerator.backward(
+                        0.0 * self._loss_of(bare, min(inputs, key=lambda one: one.n_tokens), inputs)
+                    )
         processes.add_gradients(bare.parameters())
         return processes.total(total)
 
@@ -150,6 +158,20 @@ class StopOnRequest(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
 
+def frozen_base(file: GgufFile, plan: Plan) -> Any:
+    """The base as the plan holds it in memory, with the packed forward pass.
+
+    Raises:
+        JoshiError: it is to be split over processes, and there is only one.
+    """
+    if plan.sft.sharded and processes.count() == 1:
+        raise JoshiError(
+            "joshi.toml: [sft] sharded = true splits the base over several processes, and this is the only one; start "
+            "them with torchrun (docs/scale.md), or set it to false"
+        )
+    return forward.install(load_model(file, attention.NAME, plan.sft.quantization, plan.sft.sharded))
+
+
 def lora(model: Any, plan: Plan, modules: list[str]) -> Any:
     """PEFT's LoRA on every linear layer; seed torch before the call."""
     sft = plan.sft
@@ -180,6 +202,8 @@ def train(
 
     `known` is what `measure` gives before the first step, if that is known already.
     """
+    if processes.count() > 1:  # gradients are added here; DDP need not send the frozen weights around
+        model._ddp_params_and_buffers_to_ignore = [name for name, p in model.named_parameters() if not p.requires_grad]
     make_folder(folder)
     require_space(folder, _checkpoint_bytes(model) * (KEPT_CHECKPOINTS + 1), "training with its checkpoints")
     arguments = TrainingArguments(

@@ -86,6 +86,11 @@ class SftSection(Section):
         False,
         description="split the frozen weights over all processes of torchrun (FSDP2), for a base too large for one",
     )
+    recompute: bool = Field(
+        False,
+        description="keep one layer's activations at a time and make the others again in the backward pass: a third "
+        "more arithmetic for a fraction of the memory",
+    )
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="highest learning rate of AdamW")
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"
@@ -106,6 +111,11 @@ class SftSection(Section):
     )
     max_length: int = Field(4096, ge=64, description="most tokens of one sequence")
     token_budget: int = Field(2048, ge=256, description="most tokens of one forward pass; bounds memory")
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether packs of a step may share a trunk: it enters layers from outside, which these two cannot follow."""
+        return not (self.sharded or self.recompute)
 
     @model_validator(mode="after")
     def one_way_to_save_memory(self) -> SftSection:

@@ -54,6 +54,35 @@ def test_a_loaded_adapter_is_merged_anew() -> None:
     assert not torch.allclose(before, answer_log_probs(model, a_pack()))
 
 
+class Counter:
+    """How many numbers autograd keeps for the backward pass."""
+
+    numbers = 0
+
+    def keep(self, saved: torch.Tensor) -> torch.Tensor:
+        self.numbers += saved.numel()
+        return saved
+
+
+@pytest.mark.parametrize("form", ["layers", "fused"])
+def test_activations_made_again_give_the_same_gradients_from_less_memory(form: str) -> None:
+    found = []
+    for recompute in (False, True):
+        model = tiny("llama", NAME)
+        if recompute:
+            model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        assert form == "layers" or fused.install(model)
+        model.train()
+        counter = Counter()
+        with torch.autograd.graph.saved_tensors_hooks(counter.keep, lambda t: t):
+            log_probs = answer_log_probs(model, a_pack())
+        log_probs.sum().backward()
+        found.append(({n: p.grad for n, p in model.named_parameters() if p.requires_grad}, counter.numbers))
+    (wanted, much), (again, little) = found
+    torch.testing.assert_close(again, wanted, rtol=1e-12, atol=1e-12)
+    assert little < much / 2
+
+
 def test_dropout_keeps_pefts_own_layers() -> None:
     model = tiny("llama", NAME).get_base_model()
     plan = Plan.model_validate({"sft": {"rank": 4, "dropout": 0.1}})

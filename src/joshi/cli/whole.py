@@ -15,9 +15,11 @@ from rich.table import Table
 
 from joshi.base import describe
 from joshi.base.find import find_base
+from joshi.base.memory import training_memory
 from joshi.cli.session import err, out, print_json, session
 from joshi.errors import JoshiError, Unavailable
 from joshi.llama import threads
+from joshi.plan import Plan
 from joshi.stage import versions
 from joshi.workspace import make_folder, write_text
 
@@ -152,24 +154,35 @@ def systems_table(systems: dict[str, Any]) -> Table:
 
 def doctor(
     context: typer.Context,
+    memory_gb: Annotated[
+        float | None, typer.Option("--memory", min=0.1, help="Judge a GPU of so many GB, such as 40, not this machine.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Say whether this machine has what the plan needs."""
+    """Say whether this machine, or a GPU of a given memory, has what the plan needs."""
     current = session(context)
-    file = find_base(current.plan.model.base, current.workspace.root)
+    plan = current.plan
+    file = find_base(plan.model.base, current.workspace.root)
     facts = describe(file)
-    memory = psutil.virtual_memory()
-    # fp32 weights, and what the trie's activations take beside them (docs/performance.md).
-    needed = 4 * file.parameters + 4 * current.plan.sft.token_budget * 330_000
+    gpu = memory_gb is not None or gpu_memory() is not None
+    available = int(memory_gb * 1e9) if memory_gb is not None else gpu_memory() or psutil.virtual_memory().available
+    needed = training_memory(file, plan, gpu)
+    alternatives = {name: training_memory(file, other, gpu).total for name, other in leaner(plan).items()}
     report = {
         "python": platform.python_version(),
         "versions": versions(),
-        "threads": threads(current.plan),
-        "memory_bytes": memory.total,
+        "threads": threads(plan),
+        "memory_bytes": psutil.virtual_memory().total,
         "free_disk_bytes": shutil.disk_usage(current.workspace.root).free,
-        "base": {"line": current.plan.model.base, **facts},
-        "training_memory_bytes": needed,
-        "fits": needed < memory.available,
+        "base": {"line": plan.model.base, **facts},
+        "training": {
+            "on": "gpu" if gpu else "cpu",
+            "available_bytes": available,
+            "needed_bytes": needed.total,
+            "parts": asdict(needed),
+            "fits": needed.total < available,
+            "alternatives": alternatives,
+        },
     }
     if as_json:
         print_json(report)
@@ -177,7 +190,39 @@ def doctor(
     table = Table(show_header=False)
     table.add_row("base", f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})")
     table.add_row("threads", str(report["threads"]))
-    table.add_row("memory", f"{memory.total / 1e9:.1f} GB, training needs about {needed / 1e9:.1f} GB")
+    table.add_row("memory", f"{psutil.virtual_memory().total / 1e9:.1f} GB")
     table.add_row("disk", f"{shutil.disk_usage(current.workspace.root).free / 1e9:.1f} GB free")
     table.add_row("versions", ", ".join(f"{k} {v}" for k, v in versions().items()))
+    parts = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in asdict(needed).items() if value)
+    where = "a GPU's" if gpu else "this machine's free"
+    table.add_row("training", f"about {needed.total / 1e9:.1f} GB ({parts})")
+    table.add_row("", f"{'fits' if needed.total < available else 'does not fit'} {where} {available / 1e9:.1f} GB")
+    for name, total in alternatives.items():
+        table.add_row("", f"with {name}: {total / 1e9:.1f} GB, {'fits' if total < available else 'does not fit'}")
     out.print(table)
+
+
+def gpu_memory() -> int | None:
+    """Bytes of the first GPU that torch sees; None without one, or without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+
+
+def leaner(plan: Plan) -> dict[str, Plan]:
+    """The plan with less memory for training, by what was changed."""
+    half = max(256, plan.sft.token_budget // 2)
+    changes: dict[str, dict[str, Any]] = {
+        "recompute = true": {"recompute": True},
+        f"token_budget = {half}": {"token_budget": half},
+        'quantization = "nf4"': {"quantization": "nf4"},
+        'quantization = "nf4" and recompute = true': {"quantization": "nf4", "recompute": True},
+    }
+    if plan.sft.sharded:  # then 4 bits are not to be had
+        changes = {name: change for name, change in changes.items() if "quantization" not in change}
+    plans = {
+        name: plan.model_copy(update={"sft": plan.sft.model_copy(update=change)}) for name, change in changes.items()
+    }
+    return {name: other for name, other in plans.items() if other != plan}

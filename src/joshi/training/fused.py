@@ -276,4 +276,7 @@ def _layer_forward(
 ) -> torch.Tensor:
     cos, sin = (part[0] for part in position_embeddings)
     fused: FusedLayer = self.joshi_fused
+    if self.gradient_checkpointing and self.training:
+        again: torch.Tensor = self._gradient_checkpointing_func(fused.forward, hidden_states[0], cos, sin, tree, trunk)
+        return again[None]
     return fused.forward(hidden_states[0], cos, sin, tree, trunk)[None]

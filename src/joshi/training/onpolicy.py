@@ -17,7 +17,6 @@ from peft import get_peft_model_state_dict
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter, write_adapter
-from joshi.base.shard import is_sharded
 from joshi.generate import Request, Sampling, generate
 from joshi.plan import Plan
 from joshi.progress import Progress
@@ -26,7 +25,7 @@ from joshi.rubric import RULES, Rubric, failed
 from joshi.schema import Completion
 from joshi.training import processes
 from joshi.training.forward import answer_log_probs
-from joshi.training.packing import pack
+from joshi.training.packing import Pack, pack
 from joshi.training.trunk import shared_trunk
 from joshi.window import Fitted
 from joshi.workspace import sha256_text
@@ -84,7 +83,7 @@ def answers_measure(
             "rules_passed": 1 - sum(map(len, broken)) / len(broken) / len(RULES),
             "answer_tokens_mean": sum(tokens) / len(tokens),
             "answer_tokens_p90": float(tokens[max(0, -(-9 * len(tokens) // 10) - 1)]),
-            "kl": divergence(model, reference, sampled, token_budget),
+            "kl": divergence(model, reference, pack([[one] for one in sampled], token_budget, plan.sft.shares_trunk)),
         }
 
     return measure
@@ -97,14 +96,14 @@ def _encode(request: Request, answer: Completion, tokenizer: ChatTokenizer) -> E
     return Encoded(whole.ids[:cut], whole.trained[:cut])
 
 
-def divergence(model: Any, reference: Weights, sampled: Sequence[Encoded], token_budget: int) -> float:
+def divergence(model: Any, reference: Weights, packs: Sequence[Pack]) -> float:
     """KL(model || reference) in nats an answer, estimated on sampled answers: the mean over answers of the sum over
     tokens of r - 1 - log r, r = p_reference / p_model (Schulman 2020, k3).
 
     The estimator is unbiased for answers sampled at temperature 1; production's lower one favours likely tokens, so
-    this is how far the model has gone where it walks, not the divergence of the untempered models.
+    this is how far the model has gone where it walks, not the divergence of the untempered models. `packs` hold one
+    answer a sequence.
     """
-    packs = pack([[one] for one in sampled], token_budget, trunk=not is_sharded(model))
 
     def log_probs() -> torch.Tensor:
         with torch.no_grad(), shared_trunk(model, packs):
@@ -113,7 +112,7 @@ def divergence(model: Any, reference: Weights, sampled: Sequence[Encoded], token
     ours = log_probs()
     with weights_exchanged(model, reference):
         ratio = log_probs() - ours
-    return float((ratio.exp() - 1 - ratio).sum()) / len(sampled)
+    return float((ratio.exp() - 1 - ratio).sum()) / sum(len(one.members) for one in packs)
 
 
 def trained_weights(model: Any) -> Weights:

@@ -80,8 +80,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         set_seed(plan.seed)
         model = load_adapter(frozen_base(file, plan), sft, trainable=True)
         fused.install(model)
-        everything = pack(units, token_budget, trunk=not plan.sft.sharded)
-        packs = pack([[one.encoded] for one in development], token_budget, trunk=not plan.sft.sharded)
+        everything = pack(units, token_budget, trunk=plan.sft.shares_trunk)
+        packs = pack([[one.encoded] for one in development], token_budget, trunk=plan.sft.shares_trunk)
         answers = answers_measure(
             file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
         )
@@ -154,7 +154,7 @@ def plan_steps(units: Sequence[Sequence[Encoded]], plan: Plan, token_budget: int
         chooser.shuffle(order)
         for start in range(0, len(order), plan.preference.batch_size):
             batch = order[start : start + plan.preference.batch_size]
-            packs = pack([units[i] for i in batch], token_budget, trunk=not plan.sft.sharded)
+            packs = pack([units[i] for i in batch], token_budget, trunk=plan.sft.shares_trunk)
             steps.append([_rename(one, batch) for one in packs])
     return steps
 

@@ -76,7 +76,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
     def attempt(token_budget: int) -> tuple[Any, list[Step], Trained]:
         steps = plan_steps(training, train_set, plan, token_budget)
-        packs = pack([[one.encoded] for one in development], token_budget, trunk=not plan.sft.sharded)
+        packs = pack([[one.encoded] for one in development], token_budget, trunk=plan.sft.shares_trunk)
         set_seed(plan.seed)
         model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture])
         fused.install(model)
@@ -140,7 +140,7 @@ def plan_steps(samples: Sequence[Sample], encoded: Sequence[Encoded], plan: Plan
         flat = [i for name in order for i in conversations[name]]
         for start in range(0, len(flat), plan.sft.batch_size):
             batch = flat[start : start + plan.sft.batch_size]
-            steps.append(pack([[encoded[i]] for i in batch], token_budget, trunk=not plan.sft.sharded))
+            steps.append(pack([[encoded[i]] for i in batch], token_budget, trunk=plan.sft.shares_trunk))
     return steps
 
 

@@ -161,11 +161,26 @@ def make_report(n: int = 34) -> dict[str, Any]:
                 "loss": [1.4 + 1.8 / step + chance.uniform(0, 0.12) for step in steps],
                 "heldout_step": [10, 20, 30],
                 "heldout_loss": [1.79, 1.66, 1.64],
+                "answers": {
+                    "step": [10, 20, 30],
+                    "pass_rate": [0.25, 0.75, 0.625],
+                    "answer_tokens_p90": [190, 101, 96],
+                    "kl": [3.2, 5.1, 6.0],
+                    "kept": 20,
+                },
             },
             "preference": {
-                "loss_step": [1, 2, 3, 4],
-                "loss": [0.69, 0.66, 0.61, 0.58],
                 "step": [1, 2, 3, 4],
+                "loss": [0.69, 0.66, 0.61, 0.58],
+                "heldout_step": [1, 2, 3, 4],
+                "heldout_loss": [1.64, 1.63, 1.63, 1.64],
+                "answers": {
+                    "step": [1, 4],
+                    "pass_rate": [0.7, 0.8],
+                    "answer_tokens_p90": [96, 90],
+                    "kl": [0.0, 1.1],
+                    "kept": 4,
+                },
                 "accuracy": [0.5, 0.62, 0.78, 0.81],
                 "margin": [0.0, 0.08, 0.2, 0.26],
             },
@@ -221,7 +236,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     for answer in report["answers"]:
         del answer["answers"]["sft"]
     report["curves"]["preference"] = None
-    report["curves"]["sft"] |= {"heldout_step": [], "heldout_loss": []}
+    nothing = {"step": [], "pass_rate": [], "answer_tokens_p90": [], "kl": [], "kept": None}
+    report["curves"]["sft"] |= {"heldout_step": [], "heldout_loss": [], "answers": nothing}
     report["verdict"] = report["gates"][0]["verdict"] = "insufficient"
     report["gates"][0] |= {"measured": None, "low": None, "high": None}
     report["systems"]["base"]["rules"]["grounded"] = {"rate": None, "low": None, "high": None}

@@ -143,29 +143,32 @@ def assemble(plan: Plan, workspace: Workspace, systems: dict[str, dict[str, Any]
 
 def curves(plan: Plan, workspace: Workspace) -> dict[str, Any]:
     """Training curves from the manifests of the two training stages."""
-    found: dict[str, Any] = {
-        "sft": {"step": [], "loss": [], "heldout_step": [], "heldout_loss": []},
-        "preference": None,
-    }
-    if sft := read_manifest(workspace, "train sft"):
-        curve = sft.metrics["curve"]
-        found["sft"] = {
-            "step": [entry["step"] for entry in curve["log"]],
-            "loss": [entry["loss"] for entry in curve["log"]],
-            "heldout_step": [entry["step"] for entry in curve["heldout"]],
-            "heldout_loss": [entry["heldout_loss"] for entry in curve["heldout"]],
-        }
-    dpo = read_manifest(workspace, "train preference") if plan.preference.method != "none" else None
-    if dpo:
-        held_out = dpo.metrics["curve"]["heldout"]
-        found["preference"] = {
-            "loss_step": [entry["step"] for entry in dpo.metrics["curve"]["log"]],
-            "loss": [entry["loss"] for entry in dpo.metrics["curve"]["log"]],
-            "step": [entry["step"] for entry in held_out],
-            "accuracy": [entry["reward_accuracy"] for entry in held_out],
-            "margin": [entry["reward_margin"] for entry in held_out],
-        }
+    sft = read_manifest(workspace, "train sft")
+    preference = read_manifest(workspace, "train preference") if plan.preference.method != "none" else None
+    found: dict[str, Any] = {"sft": _curve(sft.metrics) if sft else _curve({"curve": {"log": [], "heldout": []}})}
+    found["preference"] = _curve(preference.metrics) if preference else None
+    if preference:
+        measured = preference.metrics["curve"]["heldout"]
+        found["preference"]["accuracy"] = [entry["reward_accuracy"] for entry in measured]
+        found["preference"]["margin"] = [entry["reward_margin"] for entry in measured]
     return found
+
+
+def _curve(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Losses by step, and what the answers sampled during training were like."""
+    log, measured = metrics["curve"]["log"], metrics["curve"]["heldout"]
+    sampled = [entry for entry in measured if "pass_rate" in entry]
+    return {
+        "step": [entry["step"] for entry in log],
+        "loss": [entry["loss"] for entry in log],
+        "heldout_step": [entry["step"] for entry in measured],
+        "heldout_loss": [entry["heldout_loss"] for entry in measured],
+        "answers": {
+            "step": [entry["step"] for entry in sampled],
+            **{name: [entry[name] for entry in sampled] for name in ("pass_rate", "answer_tokens_p90", "kl")},
+            "kept": metrics["kept"]["step"] if sampled else None,
+        },
+    }
 
 
 def side_by_side(

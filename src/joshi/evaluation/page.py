@@ -131,11 +131,17 @@ def lengths_caption(report: dict[str, Any]) -> str:
 
 def curves_caption(curves: dict[str, Any]) -> str:
     sft, preference = curves["sft"], curves["preference"]
-    parts = [_course("SFT training loss", sft["loss"]), _course("held-out loss", sft["heldout_loss"])]
+    parts = [_course("SFT training loss", sft["loss"]), _course("development loss", sft["heldout_loss"])]
     if preference:
         parts.append(_course("preference accuracy", preference["accuracy"]))
     told = "; ".join(part for part in parts if part)
-    ending = "" if preference else " The plan has no preference training."
+    ending = ""
+    if any(curve["answers"]["step"] for curve in (sft, preference) if curve):
+        ending = (
+            " Answers were sampled on development conversations, which are neither trained on nor judged by the gates; "
+            "the dotted line is the step whose weights were kept."
+        )
+    ending += "" if preference else " The plan has no preference training."
     return f"{told[:1].upper()}{told[1:]}.{ending}" if told else f"No step was recorded.{ending}"
 
 

@@ -57,6 +57,9 @@ STYLE = {
 }
 
 
+Series = tuple[str, list[float], list[float], str, str]  # label, steps, values, colour, marker
+
+
 @dataclass(frozen=True)
 class Plot:
     """The same picture drawn twice: for a page at least 860 px wide, and for a telephone."""
@@ -87,9 +90,9 @@ def lengths_plot(report: dict[str, Any]) -> Plot:
 
 
 def curves_plot(report: dict[str, Any]) -> Plot:
-    """Loss over the optimizer steps; with preference training also its loss, accuracy and margin."""
-    label = "Lines: training loss over the optimizer steps" + (
-        "; loss, accuracy and margin of preference training" if report["curves"]["preference"] else ""
+    """Losses over the optimizer steps, and the answers sampled on the way; of preferences also accuracy and margin."""
+    label = "Lines: training loss over the optimizer steps, and the answers sampled on the way" + (
+        "; the same, accuracy and margin of preference training" if report["curves"]["preference"] else ""
     )
     return _both("curves", label, lambda width: _curves(report["curves"], width))
 
@@ -191,34 +194,55 @@ def _lengths(report: dict[str, Any], width: int) -> Figure:
 
 
 def _curves(curves: dict[str, Any], width: int) -> Figure:
-    sft, preference = curves["sft"], curves["preference"]
-    dark, light = COLOURS["shipped"], COLOURS["base_with_rules"]
-    heldout = ("held out", sft["heldout_step"], sft["heldout_loss"], light, "s")
-    panels: list[tuple[str, list[tuple[str, list[float], list[float], str, str]]]] = [
-        ("SFT: loss", [("training", sft["step"], sft["loss"], dark, "o"), heldout])
-    ]
-    for key in ("loss", "accuracy", "margin") if preference else ():
-        steps = preference["loss_step" if key == "loss" else "step"]
-        panels.append((f"Preference: {key}", [("training", steps, preference[key], dark, "o")]))
+    panels = [panel for stage, curve in curves.items() if curve for panel in _panels(stage, curve)]
     columns = min(2, len(panels)) if width == WIDE else 1
     left, gap, head, inner, foot = 52, 66, 36, 170, 48
     panel = (width - left - gap * (columns - 1) - 10) / columns
     figure = _figure(width, math.ceil(len(panels) / columns) * (head + inner + foot))
-    for index, (title, series) in enumerate(panels):
+    for index, (title, series, kept) in enumerate(panels):
         row, column = divmod(index, columns)
         axes = _axes(figure, left + column * (panel + gap), head + row * (head + inner + foot), panel, inner)
         _lines(axes, series)
         axes.set_title(title, x=-left / panel, pad=12)
         axes.set_xlabel("optimizer step")
-        if title.endswith("accuracy"):
+        if kept is not None:
+            axes.axvline(kept, color=INK, linewidth=1.3, linestyle=(0, (2, 2)))
+            axes.annotate(
+                "kept", (kept, 1), (-4, 2), ("data", "axes fraction"), "offset points", ha="right", color=SOFT
+            )
+        if title.endswith(("accuracy", "every rule")):
             axes.set_ylim(0, 1.04)
             axes.yaxis.set_major_formatter(PercentFormatter(1))
+        if title.endswith("accuracy"):
             axes.axhline(0.5, color=SOFT, linewidth=1.3, linestyle=(0, (5, 3)))
             _note(axes, 1, inner * 0.5 / 1.04 - 3, "guessing", color=SOFT, ha="right", va="top")
     return figure
 
 
-def _lines(axes: Axes, series: list[tuple[str, list[float], list[float], str, str]]) -> None:
+def _panels(stage: str, curve: dict[str, Any]) -> list[tuple[str, list[Series], float | None]]:
+    """Title, lines and the step whose weights were kept, for each panel of one stage of training."""
+    dark, light = COLOURS["shipped"], COLOURS["base_with_rules"]
+    name = "SFT" if stage == "sft" else "Preference"
+    losses: list[Series] = [("training", curve["step"], curve["loss"], dark, "o")]
+    if stage == "sft":
+        losses.append(("development", curve["heldout_step"], curve["heldout_loss"], light, "s"))
+    panels: list[tuple[str, list[Series], float | None]] = [(f"{name}: loss", losses, None)]
+    answers = curve["answers"]
+    if answers["step"]:
+        for key, title in (
+            ("pass_rate", "answers that pass every rule"),
+            ("answer_tokens_p90", "P90 of answer tokens"),
+        ):
+            panels.append(
+                (f"{name}: {title}", [("sampled", answers["step"], answers[key], dark, "o")], answers["kept"])
+            )
+    for key in ("accuracy", "margin"):
+        if key in curve:
+            panels.append((f"{name}: {key}", [("pairs", curve["heldout_step"], curve[key], dark, "o")], None))
+    return panels
+
+
+def _lines(axes: Axes, series: list[Series]) -> None:
     drawn = [line for line in series if line[1]]
     for label, steps, values, colour, marker in drawn:
         shown = marker if len(steps) <= 30 else ""  # more markers than that would hide the line

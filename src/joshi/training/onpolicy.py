@@ -22,7 +22,7 @@ from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, Encoded, messages_for
 from joshi.rubric import RULES, Rubric, failed
-from joshi.schema import Completion
+from joshi.schema import Completion, Message
 from joshi.training import processes
 from joshi.training.forward import answer_log_probs
 from joshi.training.packing import Pack, pack
@@ -77,7 +77,7 @@ def answers_measure(
         answers = processes.from_main(lambda: sample(model))
         broken = [failed(rubric.check(a.answer, s)) for a, s in zip(answers, samples, strict=True)]
         tokens = sorted(answer.tokens for answer in answers)
-        sampled = [_encode(request, answer, tokenizer) for request, answer in zip(requests, answers, strict=True)]
+        sampled = [sampled_tokens(r.messages, a, tokenizer) for r, a in zip(requests, answers, strict=True)]
         return {
             "pass_rate": sum(not b for b in broken) / len(answers),
             "rules_passed": 1 - sum(map(len, broken)) / len(broken) / len(RULES),
@@ -89,9 +89,9 @@ def answers_measure(
     return measure
 
 
-def _encode(request: Request, answer: Completion, tokenizer: ChatTokenizer) -> Encoded:
-    """The answer as it was sampled: one that was cut off has no end of turn."""
-    whole = tokenizer.encode(request.messages, answer.answer)
+def sampled_tokens(messages: Sequence[Message], answer: Completion, tokenizer: ChatTokenizer) -> Encoded:
+    """A sampled answer after its prompt; one that was cut off has no end of turn."""
+    whole = tokenizer.encode(messages, answer.answer)
     cut = len(whole.ids) - (answer.finish == "length" and whole.answer_tokens > 1)
     return Encoded(whole.ids[:cut], whole.trained[:cut])
 

@@ -33,12 +33,15 @@ def _forward(
     target: torch.Tensor,  # (targets,)
     **_: Any,
 ) -> torch.Tensor:
-    output = self.model(
-        input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree, trunk=self.joshi_trunk
-    )
-    hidden = output.last_hidden_state[0]
     positions, where = torch.unique(source, return_inverse=True)  # where branches part, one position has many targets
-    found: torch.Tensor = TargetLogProbs.apply(hidden[positions], where, target, self.lm_head.weight)  # type: ignore[no-untyped-call]
+    output = self.model(
+        input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree, trunk=self.joshi_trunk,
+        rows=positions,
+    )  # fmt: skip
+    hidden = output.last_hidden_state[0]
+    if len(hidden) > len(positions):  # fused layers have picked them already
+        hidden = hidden[positions]
+    found: torch.Tensor = TargetLogProbs.apply(hidden, where, target, self.lm_head.weight)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -65,10 +68,13 @@ class TargetLogProbs(torch.autograd.Function):
             logits = (hidden[start:end] @ weight.T).to(dtype)
             here = (where >= start) & (where < end)
             picked[here] = logits[where[here] - start, target[here]]
-            total[start:end] = torch.logsumexp(logits, dim=-1)
+            highest = logits.amax(-1, keepdim=True)
+            chances = logits.sub_(highest).exp_()
+            sums = chances.sum(-1, keepdim=True)
+            total[start:end] = (highest + sums.log()).squeeze(-1)
             if expected is not None:
-                chances = logits.sub_(total[start:end, None]).exp_().to(weight.dtype)
-                torch.mm(chances, weight, out=expected[start:end])
+                torch.mm(chances.to(weight.dtype), weight, out=expected[start:end])
+                expected[start:end].div_(sums)
         if expected is not None:
             ctx.save_for_backward(expected, where, target, weight)
         return picked - total[where]

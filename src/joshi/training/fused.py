@@ -95,12 +95,15 @@ def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
 
 
 class AttentionHalf(torch.autograd.Function):
-    """x + out(attention(rotary(qkv(norm(x))))), (tokens, size); with a recording trunk also the keys and values."""
+    """x + out(attention(rotary(qkv(norm(x))))), (tokens, size); with a recording trunk also the keys and values.
+
+    Of the last layer only `rows` are wanted: those that predict a trained token.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
                 tree: Sequence[Node], record: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
-                *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
+                rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
         states = normed @ layer.qkv.merged().T
         query, key, value = map(_to_sdpa, layer.heads_of(states))
@@ -109,20 +112,26 @@ class AttentionHalf(torch.autograd.Function):
         keys, values = _after(before_key, key), _after(before_value, value)
         out, lse = attend(query, keys, values, tree, keys.shape[2] - len(x), layer.scale)
         flat = out.transpose(1, 2).reshape(len(x), -1)
+        passed, wanted = (x, flat) if rows is None else (x[rows], flat[rows])
         ctx.save_for_backward(
-            x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(flat), before_key,
-            before_value,
+            x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(wanted), before_key,
+            before_value, rows,
         )  # fmt: skip
         ctx.layer, ctx.tree = layer, tree
-        result = torch.addmm(x, flat, layer.out.merged().T)
+        result = torch.addmm(passed, wanted, layer.out.merged().T)
         return (result, key.clone(), value.clone()) if record else result
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out, before_key, before_value = ctx.saved_tensors
+        x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out, before_key, before_value, rows = (
+            ctx.saved_tensors
+        )
         layer, upstream = ctx.layer, upstreams[0].contiguous()
-        of_out = layer.out.gradients(upstream, flat, inner_out)
-        of_flat = (upstream @ layer.out.matrix).view(len(x), -1, layer.size)
+        of_out = layer.out.gradients(upstream, flat if rows is None else flat[rows], inner_out)
+        of_flat = upstream @ layer.out.matrix
+        if rows is not None:
+            of_flat = torch.zeros_like(flat).index_copy_(0, rows, of_flat)
+        of_flat = of_flat.view(len(x), -1, layer.size)
         of_states = torch.zeros_like(states)
         query, key, value = map(_to_sdpa, layer.heads_of(states))
         of_query, of_key, of_value = map(_to_sdpa, layer.heads_of(of_states))
@@ -145,9 +154,10 @@ class AttentionHalf(torch.autograd.Function):
         of_qkv = layer.qkv.gradients(of_states, normed, inner_qkv)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _norm_backward(of_states @ layer.qkv.matrix, x, normed, inverse, layer.first_norm).add_(upstream)
+            of_x = _norm_backward(of_states @ layer.qkv.matrix, x, normed, inverse, layer.first_norm)
+            of_x = of_x.add_(upstream) if rows is None else of_x.index_add_(0, rows, upstream)
         of_before = (of_keys[:, :, :before], of_values[:, :, :before]) if before else (None, None)
-        return of_x, None, None, None, None, None, *of_before, *of_qkv, *of_out
+        return of_x, None, None, None, None, None, *of_before, None, *of_qkv, *of_out
 
 
 def _after(before: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
@@ -192,7 +202,7 @@ class MlpHalf(torch.autograd.Function):
 class FusedLayer:
     """What both halves of one decoder layer of a Llama or Phi-3 model need."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, last: bool) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         split = hasattr(attention, "q_proj")  # Phi-3 has q, k, v and gate, up in one matrix each
         names = ("q_proj", "k_proj", "v_proj") if split else ("qkv_proj",)
@@ -209,6 +219,7 @@ class FusedLayer:
         self._heads, self._key_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self._index = int(attention.layer_idx)
         self._window = getattr(config, "sliding_window", None)
+        self._last = last
 
     def heads_of(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values as views, (tokens, heads, size) each."""
@@ -217,12 +228,14 @@ class FusedLayer:
         return query, key, value
 
     def forward(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node], trunk: Trunk | None
-    ) -> torch.Tensor:
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node], trunk: Trunk | None,
+        rows: torch.Tensor | None,
+    ) -> torch.Tensor:  # fmt: skip
         record = trunk is not None and trunk.recording
         ahead = (None, None) if trunk is None or record else trunk.states(self._index)
         check_window(tree, 0 if trunk is None or record else trunk.tokens, self._window)
-        arguments = (cos, sin, tree, record, *ahead, *self.qkv.parameters, *self.out.parameters)
+        wanted = rows if self._last else None
+        arguments = (cos, sin, tree, record, *ahead, wanted, *self.qkv.parameters, *self.out.parameters)
         middle = AttentionHalf.apply(x, self, *arguments)  # type: ignore[no-untyped-call]
         if trunk is not None and record:
             middle, key, value = middle
@@ -260,8 +273,9 @@ def install(model: Any) -> bool:
     """Give the decoder layers of a PEFT model the fused forward where that is exact; says whether it did."""
     if not fits(model):
         return False
-    for layer in model.get_base_model().model.layers:
-        layer.joshi_fused = FusedLayer(layer)
+    layers = model.get_base_model().model.layers
+    for layer in layers:
+        layer.joshi_fused = FusedLayer(layer, last=layer is layers[-1])
         layer.forward = MethodType(_layer_forward, layer)
     return True
 
@@ -272,11 +286,15 @@ def _layer_forward(
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     tree: Sequence[Node] = (),
     trunk: Trunk | None = None,
+    rows: torch.Tensor | None = None,
     **_: Any,
 ) -> torch.Tensor:
+    """The last layer returns `rows` alone."""
     cos, sin = (part[0] for part in position_embeddings)
     fused: FusedLayer = self.joshi_fused
     if self.gradient_checkpointing and self.training:
-        again: torch.Tensor = self._gradient_checkpointing_func(fused.forward, hidden_states[0], cos, sin, tree, trunk)
+        again: torch.Tensor = self._gradient_checkpointing_func(
+            fused.forward, hidden_states[0], cos, sin, tree, trunk, rows
+        )
         return again[None]
-    return fused.forward(hidden_states[0], cos, sin, tree, trunk)[None]
+    return fused.forward(hidden_states[0], cos, sin, tree, trunk, rows)[None]

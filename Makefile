@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,11 @@ lint: setup
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+# Hours; docs/performance.md names shorter runs.
+bench: setup
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.growth
 
 clean:
 	rm -rf $(VENV) demo build dist

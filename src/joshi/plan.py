@@ -337,8 +337,8 @@ def check_plan(plan: Plan, samples: int | None = None) -> list[str]:
     """Sentences on what this plan will do otherwise than it says; with `samples` if a dataset is frozen."""
     notes: list[str] = []
     low, high = (samples, samples) if samples else plan.curation.sft_samples
-    held_out = plan.curation.validation_fraction
-    bounds = [steps_of(round(n * (1 - held_out)), plan.sft.batch_size, plan.sft.epochs) for n in (low, high)]
+    left = (1 - plan.curation.validation_fraction) ** 2  # after what the gates judge by and what training chooses by
+    bounds = [steps_of(round(n * left), plan.sft.batch_size, plan.sft.epochs) for n in (low, high)]
     for steps in sorted(set(bounds)):
         warmup = warmup_of(steps, plan.sft.warmup_steps, plan.sft.strict)
         reached = highest_rate(plan.sft.learning_rate, plan.sft.warmup_steps, steps)

@@ -97,6 +97,10 @@ class StageRun:
     def key(self) -> str:
         return self.stage.key(self.plan, self.hashes)
 
+    def hash_of(self, path: Path) -> str:
+        """sha256 of one of the stage's inputs."""
+        return self.hashes[self.workspace.relative(path)]
+
     def finish(self, outputs: Sequence[Path], metrics: dict[str, Any]) -> Manifest:
         """Write the manifest last: a stage without one did not end."""
         manifest = Manifest(

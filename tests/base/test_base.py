@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import to_rope_halves, to_rope_pairs
+from joshi.base.tokenizer import chat_tokenizer
 from joshi.base.weights import load_model
 from joshi.errors import JoshiError, Unavailable
+from joshi.export.merge import copy_metadata
 from joshi.workspace import sha256_file
 
 
@@ -33,6 +36,20 @@ def test_weights_equal_transformers_own_dequantisation(smollm2: GgufFile) -> Non
 def test_rope_orders_are_inverse(heads: int, half: int, columns: int) -> None:
     rows = torch.randn(heads * half * 2, columns).numpy()
     assert (to_rope_halves(to_rope_pairs(rows, heads), heads) == rows).all()
+
+
+def test_a_template_with_tokens_that_the_tokenizer_lacks_is_refused(smollm2: GgufFile, tmp_path: Path) -> None:
+    """SmolLM2 has no <|im_sep|>: with Phi-4's template its turns would never end their header."""
+    path = tmp_path / "mixed.gguf"
+    writer = GGUFWriter(path, arch="llama")
+    template = str(smollm2.need("tokenizer.chat_template")).replace("<|im_end|>", "<|im_sep|>")
+    copy_metadata(smollm2, writer, {"tokenizer.chat_template": template})
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with pytest.raises(JoshiError, match=r"mixed\.gguf: its chat template writes <\|im_sep\|>, which the tokenizer"):
+        chat_tokenizer(GgufFile(path))
 
 
 def test_missing_file_is_one_sentence(tmp_path: Path) -> None:

@@ -90,6 +90,26 @@ class Adapter:
             )
 
 
+def require_base(folder: Path, base_sha256: str) -> None:
+    """Refuse an adapter that was trained on other bytes; one without run.json, made elsewhere, is judged by its shapes.
+
+    Raises:
+        JoshiError: its run.json is damaged or names another base.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        return
+    try:
+        trained_on = json.loads(path.read_text(encoding="utf-8"))["base_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JoshiError(f"{path} does not say which base the adapter belongs to ({error}); train it again") from error
+    if trained_on != base_sha256:
+        raise JoshiError(
+            f"{folder} was trained on a base with sha256 {str(trained_on)[:16]}…, that of [model] base is "
+            f"{base_sha256[:16]}…; name that base again, or train on this one"
+        )
+
+
 def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
     """The adapter as a GGUF in fp16 that llama.cpp loads beside the untouched base; returns its bytes.
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from joshi import base
 from joshi.base.find import find_base
-from joshi.base.lora import Adapter
+from joshi.base.lora import Adapter, require_base
 from joshi.export.merge import merge, overall
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
-from joshi.stage import Manifest, Stage
+from joshi.stage import Manifest, Stage, StageRun
 from joshi.workspace import Workspace, sha256_file, write_text
 
 
@@ -46,7 +46,7 @@ def run_sft(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Ma
     """Export the model after SFT, for sampling and comparison only."""
     stage = SFT_STAGE.begin(plan, workspace)
     path = sft_gguf(workspace)
-    metrics = _export(plan, workspace, workspace.artifacts(plan.model.name) / "sft", path, progress)
+    metrics = _export(stage, workspace.artifacts(plan.model.name) / "sft", path, progress)
     return stage.finish([path], metrics)
 
 
@@ -59,14 +59,16 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     stage = STAGE.begin(plan, workspace)
     path = workspace.model(plan.model.name)
     text = modelfile(plan, base.tokenizer(workspace))
-    metrics = _export(plan, workspace, final_adapter(plan, workspace), path, progress)
+    metrics = _export(stage, final_adapter(plan, workspace), path, progress)
     modelfile_path = path.with_name("Modelfile")
     write_text(modelfile_path, text)
     return stage.finish([path, modelfile_path], metrics)
 
 
-def _export(plan: Plan, workspace: Workspace, adapter: Path, path: Path, progress: Progress) -> dict[str, object]:
-    file = find_base(plan.model.base, workspace.root)
+def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> dict[str, object]:
+    plan = stage.plan
+    file = find_base(plan.model.base, stage.workspace.root)
+    require_base(adapter, stage.hash_of(file.path))
     quantization = plan.export.quantization
     with progress.bar(f"merging, {quantization}", 2 * len(file.reader.tensors)) as advance:
         kept = merge(file, Adapter.load(adapter), quantization, plan.model.name, path, advance)

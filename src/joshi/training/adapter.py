@@ -17,7 +17,9 @@ from joshi.workspace import make_folder, write_json, writing
 FILES = ("adapter_config.json", "adapter_model.safetensors", "run.json")
 
 
-def save_adapter(model: Any, folder: Path, plan: Plan, stage: StageRun, metrics: dict[str, Any]) -> list[Path]:
+def save_adapter(
+    model: Any, folder: Path, plan: Plan, stage: StageRun, base_sha256: str, metrics: dict[str, Any]
+) -> list[Path]:
     """Write the adapter beside its place and move it there whole."""
     beside, before = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "before"))
     for leftover in (beside, before):
@@ -34,6 +36,7 @@ def save_adapter(model: Any, folder: Path, plan: Plan, stage: StageRun, metrics:
                 "plan_sha256": plan.sha256(),
                 "inputs": stage.hashes,
                 "base": plan.model.base,
+                "base_sha256": base_sha256,
                 "versions": versions(),
                 "created_at": now(),
                 "metrics": metrics,

@@ -15,6 +15,7 @@ from transformers import set_seed
 
 from joshi import base, datasets
 from joshi.base.find import find_base
+from joshi.base.lora import require_base
 from joshi.errors import GateRefused, JoshiError
 from joshi.plan import Plan, steps_of
 from joshi.progress import SILENT, Progress
@@ -69,6 +70,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     development = fit_all(datasets.load_split(plan, workspace).development, plan, tokenizer)
     file = find_base(plan.model.base, workspace.root)
     sft = workspace.artifacts(plan.model.name) / "sft"
+    require_base(sft, stage.hash_of(file.path))
     checkpoints = workspace.private / "checkpoints" / f"preference-{stage.key[:12]}"
     total = steps_of(len(pairs), plan.preference.batch_size, plan.preference.epochs)
     loop = Loop(
@@ -121,7 +123,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
             'learning_rate or epochs, or set method = "none"'
         )
     if processes.is_main():
-        files = save_adapter(model, workspace.artifacts(plan.model.name) / "dpo", plan, stage, metrics)
+        folder = workspace.artifacts(plan.model.name) / "dpo"
+        files = save_adapter(model, folder, plan, stage, stage.hash_of(file.path), metrics)
         tracking.record(plan, workspace, plan.preference.method, trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
         stage.finish(files, metrics)

@@ -119,7 +119,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         )
     if processes.is_main():
         folder = workspace.artifacts(plan.model.name) / "sft"
-        files = save_adapter(model, folder, plan, stage, metrics)
+        files = save_adapter(model, folder, plan, stage, stage.hash_of(file.path), metrics)
         tracking.record(plan, workspace, "sft", trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
         stage.finish(files, metrics)

@@ -187,7 +187,7 @@ class MlpHalf(torch.autograd.Function):
         of_gate, of_up = of_states.chunk(2, dim=1)
         of_active = upstream @ layer.down.matrix
         torch.mul(of_active, active, out=of_up)
-        of_gate.copy_(torch.ops.aten.silu_backward(of_active.mul_(up), gate))
+        torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
         of_down = layer.down.gradients(upstream, active.mul_(up), inner_down)
         del of_active, active
         normed = (x * inverse).mul_(layer.second_norm)

@@ -27,6 +27,14 @@ from joshi.training.allocator import TUNABLES
 Figures = dict[str, float]
 JOSHI_BUDGET = 1024  # trie tokens of a pack; more takes memory and saves no time
 WORKLOADS = ("sft", "conversations", "multi_turn", "dpo")
+# What each part of the step is worth: the same step without it.
+ABLATIONS = {
+    "per_sample": "every sequence a pack of its own",
+    "no_trunk": "no trunk: every pack computes the system prompt",
+    "unfused": "PEFT's layers in place of the fused ones",
+    "plain_allocator": "glibc's allocator as it comes",
+    "one_thread": "one thread of two",
+}
 
 
 def rows_of(workload: str, n: int, length: int, casino: Path | None) -> list[Any]:
@@ -54,36 +62,39 @@ def gemm_peak() -> float:
     return best
 
 
-def joshi(workload: str, n: int, length: int, casino: Path | None, sharing: bool, budget: int) -> Figures:
-    """Our loop over the rows; without `sharing`, each sequence is a pack of its own."""
+def joshi(workload: str, n: int, length: int, casino: Path | None, without: str, budget: int) -> Figures:
+    """Our loop over the rows, without one of its parts where ABLATIONS names it."""
     import torch
     from transformers import set_seed
 
     from joshi.base.find import find_base
     from joshi.base.tensors import LINEAR
-    from joshi.base.weights import load_model
     from joshi.plan import Plan
     from joshi.progress import SILENT
-    from joshi.training import attention, forward, fused
+    from joshi.training import fused
     from joshi.training.forward import answer_log_probs
     from joshi.training.objectives import sft_loss
     from joshi.training.packing import build, pack, trie_tokens
     from joshi.training.preference import loss_with, reference_log_probs
-    from joshi.training.trainer import Loop, lora, train
+    from joshi.training.trainer import Loop, frozen_base, lora, train
 
+    if without == "one_thread":
+        torch.set_num_threads(1)
     units = [row.sequences for row in rows_of(workload, n, length, casino)]
     plan = Plan.model_validate({"sft": {"dropout": 0.0, "batch_size": n}})
     file = find_base("builtin:smollm2", Path())
     set_seed(7)
-    model = lora(forward.install(load_model(file, attention.NAME)), plan, LINEAR[file.architecture])
-    fused.install(model)
+    model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture])
+    if without != "unfused":
+        fused.install(model)
     weights = [
         p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name and "lm_head" not in name
     ]
     frozen, trained = (sum(p.numel() for p in weights if p.requires_grad is flag) for flag in (False, True))
     peak = gemm_peak()
     start = time.perf_counter()
-    packs = pack(units, budget) if sharing else [build(unit, range(len(unit))) for unit in units]
+    sharing = without != "per_sample"
+    packs = pack(units, budget, without != "no_trunk") if sharing else [build(unit, range(len(unit))) for unit in units]
     if workload == "dpo":
         lengths = torch.tensor([[one.answer_tokens for one in unit] for unit in units])
         loss_of = loss_with(lengths, reference_log_probs(model, packs, lengths, plan, SILENT), plan)
@@ -157,7 +168,7 @@ def work(name: str, arguments: argparse.Namespace) -> Figures:
     if name.startswith("trl"):
         figures = trl(*common, best=name == "trl_best")
     else:
-        figures = joshi(*common, sharing=name != "per_sample", budget=arguments.budget)
+        figures = joshi(*common, without=name, budget=arguments.budget)
     return figures | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0}
 
 
@@ -171,7 +182,7 @@ def run(
         *(["--casino", str(arguments.casino)] if arguments.casino else []),
     ]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    if name != "trl_default":
+    if name not in ("trl_default", "plain_allocator"):
         environment["GLIBC_TUNABLES"] = TUNABLES
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -231,12 +242,18 @@ def bench_dpo(arguments: argparse.Namespace) -> Figures:
     }
 
 
+def bench_parts(arguments: argparse.Namespace) -> Figures:
+    """How many times as long the step takes without each of its parts."""
+    found = compare(["joshi", *ABLATIONS], "sft", min(arguments.samples, 16), arguments)
+    return {f"without_{name}": found[name]["seconds"] / found["joshi"]["seconds"] for name in ABLATIONS}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--only", nargs="*", choices=[*WORKLOADS, "parts"], default=[*WORKLOADS, "parts"])
     parser.add_argument("--casino", type=Path, help="a CaSiNo file; without it, multi_turn takes the example")
     parser.add_argument("--json", action="store_true", help="print the ratios as JSON alone")
     for name, kind in (("--worker", str), ("--workload", str), ("--n", int), ("--length", int), ("--budget", int)):
@@ -247,6 +264,7 @@ def main() -> None:
         return
     benches: dict[str, Callable[[argparse.Namespace], Figures]] = {
         "sft": bench_sft, "conversations": bench_conversations, "multi_turn": bench_multi_turn, "dpo": bench_dpo,
+        "parts": bench_parts,
     }  # fmt: skip
     figures: Figures = {}
     for name in arguments.only:

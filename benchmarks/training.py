@@ -48,17 +48,18 @@ def rows_of(workload: str, n: int, length: int, casino: Path | None) -> list[Any
 
 
 def gemm_peak() -> float:
-    """Highest fp32 matrix-multiply rate of a few shapes, FLOP/s."""
+    """Highest fp32 matrix-multiply rate that a few shapes hold for a second, FLOP/s. A burst is faster than any work."""
     import torch
 
     best = 0.0
     for m, k, n in ((1024, 576, 1536), (2048, 1536, 576), (2048, 2048, 2048)):
         a, b = torch.randn(m, k), torch.randn(n, k)
-        for _ in range(3):
-            start = time.perf_counter()
-            for _ in range(10):
+        for _ in range(2):
+            start, products = time.perf_counter(), 0
+            while (seconds := time.perf_counter() - start) < 1:
                 a @ b.T
-            best = max(best, 20 * m * k * n / (time.perf_counter() - start))
+                products += 1
+            best = max(best, 2 * m * k * n * products / seconds)
     return best
 
 

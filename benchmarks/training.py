@@ -48,7 +48,7 @@ def rows_of(workload: str, n: int, length: int, casino: Path | None) -> list[Any
 
 
 def gemm_peak() -> float:
-    """Highest fp32 matrix-multiply rate that a few shapes hold for a second, FLOP/s. A burst is faster than any work."""
+    """Highest fp32 matrix-multiply rate that a few shapes hold for a second, FLOP/s; no work keeps up with a burst."""
     import torch
 
     best = 0.0

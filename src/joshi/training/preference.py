@@ -116,6 +116,12 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         **{name: [first[name], kept[name]] for name in both_ends},
         "curve": {"log": trained.log, "heldout": trained.history},
     }
+    if kept.get("pass_rate", 0) < first.get("pass_rate", 0):
+        progress.warn(
+            f"after {plan.preference.method.upper()} {kept['pass_rate']:.0%} of the sampled answers pass every rule, "
+            f"before it {first['pass_rate']:.0%}; if the evaluation agrees, lower [preference] learning_rate or set "
+            'method = "none"'
+        )
     if kept["reward_margin"] <= first["reward_margin"]:
         raise GateRefused(
             f"{plan.preference.method.upper()} taught nothing: the margin between chosen and rejected answers went "

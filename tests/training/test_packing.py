@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -19,7 +21,7 @@ from joshi.training import fused, packing
 from joshi.training.attention import NAME, TRIANGLE, TreeAttention, by_mask, per_node, tree_attention
 from joshi.training.forward import answer_log_probs, install, per_sequence
 from joshi.training.objectives import sft_loss
-from joshi.training.packing import build, pack, trie_tokens
+from joshi.training.packing import PACK_TOKENS, build, cuts, pack, trie_tokens
 from joshi.training.trainer import lora
 from joshi.training.trunk import shared_trunk
 
@@ -133,6 +135,35 @@ def test_packs_hold_every_sequence_once_within_the_budget(
         held = one.n_tokens + one.trunk.numel()
         assert held <= budget or (len(one.members) == 1 and held == longest)
         assert one.target.numel() == sum(sequences[m].answer_tokens for m in one.members)
+
+
+def cost(ranges: Sequence[tuple[int, int]], alone: Sequence[int], behind: Sequence[int]) -> float:
+    return sum(alone[start] + sum(behind[start + 1 : end]) + PACK_TOKENS for start, end in ranges)
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.floats(0, 1)), min_size=1, max_size=8), st.integers(1, 900))
+@settings(deadline=None)
+def test_no_other_cuts_take_fewer_tokens(units: list[tuple[int, float]], budget: int) -> None:
+    alone = [n for n, _ in units]
+    behind = [round(n * share) for n, share in units]
+    found = cuts(alone, behind, budget)
+    assert [i for start, end in found for i in range(start, end)] == list(range(len(units)))
+    every = []
+    for inner in range(len(units)):
+        for places in itertools.combinations(range(1, len(units)), inner):
+            edges = [0, *places, len(units)]
+            ranges = list(itertools.pairwise(edges))
+            if all(e - s == 1 or alone[s] + sum(behind[s + 1 : e]) <= budget for s, e in ranges):
+                every.append(cost(ranges, alone, behind))
+    assert cost(found, alone, behind) == min(every)
+
+
+def test_a_conversation_is_not_cut_where_that_would_repeat_its_history() -> None:
+    histories = [list(range(10 * c, 10 * c + 10)) * 20 for c in (1, 2)]  # 200 tokens each
+    turns = [Encoded([*h, 3 + i, 1], [False] * 201 + [True]) for h in histories for i in range(3)]
+    packs = pack([[one] for one in turns], 300)
+    assert [sorted(one.members) for one in packs] == [[0, 1, 2], [3, 4, 5]]
+    assert trie_tokens(packs) == 2 * (200 + 3 * 2)
 
 
 def test_a_shared_prefix_is_laid_out_once() -> None:

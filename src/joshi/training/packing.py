@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from joshi.prompt import Encoded
 
+PACK_TOKENS = 64  # another pack costs about as much as so many tokens: its matrix products are smaller
 SHORTEST_TRUNK = 32  # tokens; sharing fewer between packs is not worth a pass of its own
 
 
@@ -121,10 +123,10 @@ def build(sequences: Sequence[Encoded], members: Sequence[int], trunk: int = 0) 
 def pack(units: Sequence[Sequence[Encoded]], token_budget: int, trunk: bool = True) -> list[Pack]:
     """Fill packs of at most `token_budget` trie tokens; a unit (one sample, or a pair's two answers) is never split.
 
-    Units are sorted, so that neighbours share the longest prefixes, and taken greedily. A unit longer than the
-    budget gets a pack of its own. Sequence j of unit i is member `i * len(unit) + j`. Where there is more than one
-    pack, what all sequences begin with becomes their trunk; it counts against every budget, as it stays in memory.
-    Without `trunk` every pack computes it.
+    Units are sorted, so that neighbours share the longest prefixes, and cut into packs where little is shared. A unit
+    longer than the budget gets a pack of its own. Sequence j of unit i is member `i * len(unit) + j`. Where there is
+    more than one pack, what all sequences begin with becomes their trunk; it counts against every budget, as it stays
+    in memory. Without `trunk` every pack computes it.
     """
     packs = _fill(units, token_budget, 0)
     if trunk and len(packs) > 1 and (shared := _trunk(units)) >= SHORTEST_TRUNK:
@@ -148,24 +150,46 @@ def _trunk(units: Sequence[Sequence[Encoded]]) -> int:
 def _fill(units: Sequence[Sequence[Encoded]], token_budget: int, trunk: int) -> list[Pack]:
     width = len(units[0]) if units else 1
     order = sorted(range(len(units)), key=lambda i: units[i][0].ids)
-    packs: list[Pack] = []
-    chosen: list[int] = []
-    used = 0
-
-    def close() -> None:
+    alone = [_tokens_after(None, units[i], trunk) for i in order]
+    behind = [0, *(_tokens_after(units[i], units[j], trunk) for i, j in pairwise(order))]
+    packs = []
+    for start, end in cuts(alone, behind, token_budget):
+        chosen = order[start:end]
         sequences = [encoded for i in chosen for encoded in units[i]]
         packs.append(build(sequences, [i * width + j for i in chosen for j in range(width)], trunk))
-
-    for i in order:
-        added = _tokens_after(units[chosen[-1]] if chosen else None, units[i], trunk)
-        if chosen and used + added > token_budget:
-            close()
-            chosen, used, added = [], 0, _tokens_after(None, units[i], trunk)
-        chosen.append(i)
-        used += added
-    if chosen:
-        close()
     return packs
+
+
+def cuts(alone: Sequence[int], behind: Sequence[int], token_budget: int) -> list[tuple[int, int]]:
+    """Half-open ranges of sorted units, one a pack, that together take the fewest tokens, by dynamic programming.
+
+    Cutting between conversations repeats little, cutting inside one repeats its history.
+
+    Args:
+        alone: trie tokens of each unit at the head of a pack.
+        behind: trie tokens that each unit adds behind the one before it.
+        token_budget: most tokens of a pack; a unit that has more is a pack of its own.
+    """
+    best = [0.0]  # of all units before here
+    starts: list[int] = []  # where the last pack of that best begins
+    for end in range(1, len(alone) + 1):
+        cost, begin = best[end - 1] + alone[end - 1] + PACK_TOKENS, end - 1
+        added = 0
+        for start in range(end - 2, -1, -1):
+            added += behind[start + 1]
+            tokens = alone[start] + added
+            if added > token_budget:  # and so for all starts before
+                break
+            if tokens <= token_budget and best[start] + tokens + PACK_TOKENS < cost:
+                cost, begin = best[start] + tokens + PACK_TOKENS, start
+        best.append(cost)
+        starts.append(begin)
+    found: list[tuple[int, int]] = []
+    end = len(alone)
+    while end:
+        found.append((starts[end - 1], end))
+        end = starts[end - 1]
+    return found[::-1]
 
 
 def _tokens_after(before: Sequence[Encoded] | None, unit: Sequence[Encoded], trunk: int) -> int:

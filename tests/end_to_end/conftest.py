@@ -33,6 +33,8 @@ batch_size = 2
 learning_rate = 1e-3
 dropout = 0.0
 token_budget = 512
+measurements = 1
+watch_answers = 2
 [preference]
 batch_size = 2
 learning_rate = 1e-4

@@ -22,7 +22,7 @@ from joshi.training.packing import build
 from joshi.training.trainer import frozen_base, last_checkpoint
 
 from .test_trainer import run, seeded, weights, without_dropout
-from .two_processes import embedded
+from .two_processes import embedded, two_layers
 
 
 def torchrun(way: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -67,9 +67,10 @@ def test_one_process_goes_on_where_two_were_stopped(tmp_path: Path) -> None:
 
 
 def test_a_base_split_over_two_processes_trains_as_a_whole_one(tmp_path: Path) -> None:
+    two_layers(tmp_path / "base.gguf")
     done = torchrun("sharded", tmp_path)
     assert done.returncode == 0, done.stderr
-    model, trained = embedded(tmp_path / "alone")
+    model, trained = embedded(tmp_path / "base.gguf", tmp_path / "alone")
     assert_same_run(read(tmp_path), {"weights": weights(model), "log": trained.log, "held_out": trained.history})
 
 

@@ -1,7 +1,7 @@
 """Run by test_processes under torchrun, in one of three ways; the first process writes what came out.
 
-whole: train the tiny model to its end. cut: the same, ended by SIGTERM in the second step. sharded: train the embedded
-base, split over the processes (or whole, if there is only one).
+whole: train the tiny model to its end. cut: the same, ended by SIGTERM in the second step. sharded: train layers of the
+embedded base, split over the processes (or whole, if there is only one).
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gguf import GGUFWriter
 from transformers import set_seed
 
 from joshi.base.find import find_base
+from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import LINEAR
+from joshi.export.merge import copy_metadata
 from joshi.plan import Plan
 from joshi.progress import SILENT
 from joshi.prompt import Encoded
@@ -39,13 +42,27 @@ def cut_off(model: Any, one: Pack, step: Step) -> torch.Tensor:
     return loss_of(model, one, step)
 
 
-def embedded(folder: Path) -> tuple[Any, Trained]:
-    """One step of the embedded base, of three packs, so that two processes have unlike numbers of them."""
+def two_layers(path: Path) -> None:
+    """The first two layers of the embedded base as a GGUF: enough to gather, and quick."""
+    whole = find_base("builtin:smollm2", Path())
+    writer = GGUFWriter(path, arch="llama")
+    copy_metadata(whole, writer, {"llama.block_count": 2})
+    for tensor in whole.reader.tensors:
+        if not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < 2:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def embedded(base: Path, folder: Path) -> tuple[Any, Trained]:
+    """One step of a small base, of three packs, so that two processes have unlike numbers of them."""
     plan = Plan.model_validate({"sft": {"rank": 4, "dropout": 0.0, "sharded": processes.count() > 1}})
     sequences = [Encoded([*range(20 + i, 60 + i), 2], [False] * 30 + [True] * 11) for i in range(3)]
     planned = [pack([[one] for one in sequences], 50, trunk=False)]
     assert len(planned[0]) == 3
-    file = find_base("builtin:smollm2", Path())
+    file = GgufFile(base)
     set_seed(7)
     model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture]).double()  # AdamW makes noise into steps
     measure = lambda m: {"heldout_loss": float(-answer_log_probs(m, planned[0][0]).mean())}  # noqa: E731
@@ -55,7 +72,7 @@ def embedded(folder: Path) -> tuple[Any, Trained]:
 def main(way: str, folder: Path) -> None:
     processes.start()
     if way == "sharded":
-        model, trained = embedded(folder / "checkpoints")
+        model, trained = embedded(folder / "base.gguf", folder / "checkpoints")
         log, held_out = trained.log, trained.history
     else:
         loss = cut_off if way == "cut" else None

@@ -60,13 +60,7 @@ def generate(
     Raises:
         JoshiError: a prompt and its answer do not fit the context; nothing is ever cut silently.
     """
-    for request in requests:
-        tokens = len(tokenizer.prompt(request.messages))
-        if tokens + sampling.max_tokens > plan.release.num_ctx:
-            raise JoshiError(
-                f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does "
-                f"not fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
-            )
+    require_room(requests, sampling, plan, tokenizer)
     model_sha256 = sha256_file(model) + (sha256_file(adapter) if adapter else "")
     keys = [sha256_json([model_sha256, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
     store = cache / "answers" / f"{sha256_text(model_sha256)[:16]}.jsonl"
@@ -91,6 +85,17 @@ def generate(
                     out.flush()
                     advance(1)
     return [known[key].model_copy(update={"id": r.id}) for key, r in zip(keys, requests, strict=True)]
+
+
+def require_room(requests: Sequence[Request], sampling: Sampling, plan: Plan, tokenizer: ChatTokenizer) -> None:
+    """Raises JoshiError if a prompt and its answer do not fit the context window."""
+    for request in requests:
+        tokens = len(tokenizer.prompt(request.messages))
+        if tokens + sampling.max_tokens > plan.release.num_ctx:
+            raise JoshiError(
+                f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does "
+                f"not fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
+            )
 
 
 def complete(client: httpx.Client, request: Request, sampling: Sampling) -> Completion:

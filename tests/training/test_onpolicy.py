@@ -14,6 +14,7 @@ import torch
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import write_adapter
 from joshi.base.tensors import LINEAR
+from joshi.errors import JoshiError
 from joshi.llama import running
 from joshi.plan import Plan
 from joshi.progress import SILENT
@@ -102,6 +103,15 @@ def test_answers_are_sampled_and_measured(
     assert is_base(tuned)
     assert measure(tuned) == {}, "the base's own answers are in the evaluation"
     put_weights(tuned, reference)
+
+
+def test_a_prompt_without_room_for_its_answer_is_told_before_training(
+    smollm2: GgufFile, tokenizer: ChatTokenizer, make_sample: Callable[..., Sample], tmp_path: Path
+) -> None:
+    plan = Plan.model_validate({"release": {"num_ctx": 256}, "evaluation": {"max_tokens": 240}})
+    development = [fit(make_sample(), plan, tokenizer)]
+    with pytest.raises(JoshiError, match=r"prompt of talk/1 has \d+ tokens.* num_ctx = 256"):
+        answers_measure(smollm2, development, {}, plan, tokenizer, tmp_path, 512, SILENT)
 
 
 def test_divergence_is_the_estimators_formula() -> None:

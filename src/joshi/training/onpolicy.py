@@ -17,7 +17,7 @@ from peft import get_peft_model_state_dict
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter, write_adapter
-from joshi.generate import Request, Sampling, generate
+from joshi.generate import Request, Sampling, generate, require_room
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, Encoded, messages_for
@@ -51,6 +51,9 @@ def answers_measure(
     It gives `pass_rate`, the share of answers that pass every rule, `rules_passed`, the mean share of rules that an
     answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the model has gone
     from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
+
+    Raises:
+        JoshiError: a prompt with room for its answer does not fit the context window.
     """
     rubric = Rubric(plan, tokenizer)
     most = min(plan.sft.watch_answers, len(development))
@@ -65,6 +68,8 @@ def answers_measure(
         for s in samples
     ]
     sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
+
+    require_room(requests, sampling, plan, tokenizer)  # told before hours of training
 
     def sample(model: Any) -> list[Completion]:
         path = folder / "now.gguf"

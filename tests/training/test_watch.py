@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from joshi.errors import JoshiError
 from joshi.progress import SILENT
@@ -23,7 +25,7 @@ from .test_trainer import PLAN, seeded, steps, weights
 
 
 def entry(step: float, pass_rate: float, rules: float = 0.5, loss: float = 1.0) -> Entry:
-    return {"step": step, "pass_rate": pass_rate, "rules_passed": rules, "heldout_loss": loss}
+    return {"step": step, "answers": 100.0, "pass_rate": pass_rate, "rules_passed": rules, "heldout_loss": loss}
 
 
 def scripted(folder: Path, rates: Sequence[float], patience: int = 0, cut_after: int = 99) -> tuple[Any, Trained]:
@@ -40,7 +42,7 @@ def scripted(folder: Path, rates: Sequence[float], patience: int = 0, cut_after:
 
     model = seeded()
     loop = Loop(1e-2, "linear", 0, checkpoint_every=1, measure_every=1, patience=patience)
-    measure = lambda m: {"pass_rate": next(said), "rules_passed": 0.5, "heldout_loss": 1.0}  # noqa: E731
+    measure = lambda m: entry(0, next(said))  # noqa: E731
     return model, train(model, steps(), loss, measure, loop, PLAN, folder, SILENT, "test")
 
 
@@ -59,8 +61,6 @@ def test_kept_weights_are_those_of_their_step(tmp_path: Path) -> None:
     model, _ = scripted(tmp_path / "best", [0, 0, 0.8, 0, 0, 0, 0])
     with pytest.raises(KeyboardInterrupt):
         scripted(tmp_path / "cut", [0, 0, 0.8, 0], cut_after=2)
-    from safetensors.torch import load_file
-
     (checkpoint,) = (tmp_path / "cut").glob("checkpoint-2")
     saved = load_file(checkpoint / "adapter_model.safetensors")
     for name, value in weights(model).items():
@@ -85,19 +85,35 @@ def test_training_stops_when_nothing_improves(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_run_is_not_taken_for_the_best(tmp_path: Path) -> None:
-    watch = Watch(lambda m: {}, 1, 0, lambda n: None, None, tmp_path)
+    watch = Watch(lambda m: {}, 1, 0, itemgetter("step"), lambda n: None, None, tmp_path)
     watch.history = [entry(1, 0.9), entry(2, 0.1)]
-    with pytest.raises(JoshiError, match=r"best\.safetensors cannot be read"):
+    with pytest.raises(JoshiError, match=r"measured-1\.safetensors cannot be read"):
         watch.restore(seeded())
-    from safetensors.torch import save_file
+    save_file({"a": torch.zeros(1)}, tmp_path / "measured-1.safetensors")
+    with pytest.raises(JoshiError, match=r"measured-1\.safetensors cannot be read"):
+        watch.restore(seeded())
 
-    save_file({"a": torch.zeros(1)}, tmp_path / "best.safetensors", metadata={"step": "7"})
-    with pytest.raises(JoshiError, match="of another run"):
-        watch.restore(seeded())
+
+def test_a_lead_that_chance_may_give_does_not_outweigh_the_loss() -> None:
+    """6 of 12 against 4 of 12 is no difference; 60 of 120 against 40 of 120 is one."""
+    for n, kept in ((12.0, 2.0), (120.0, 1.0)):
+        history = [entry(1, 6 / 12, loss=2.73) | {"answers": n}, entry(2, 4 / 12, loss=2.58) | {"answers": n}]
+        found = best(history, lambda measured: -measured["heldout_loss"])
+        assert found is not None
+        assert found["step"] == kept
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), min_size=1, max_size=6), st.integers(4, 200))
+def test_what_is_kept_is_within_a_standard_error_of_the_highest(rates: list[float], n: int) -> None:
+    history = [entry(i + 1, rate) | {"answers": float(n)} for i, rate in enumerate(rates)]
+    found = best(history, itemgetter("step"))
+    assert found is not None
+    assert max(rates) - found["pass_rate"] <= (0.5 / n) ** 0.5 + 1e-9
+    assert all(one["step"] <= found["step"] or one["pass_rate"] < found["pass_rate"] for one in history)
 
 
 def test_without_sampled_answers_the_last_weights_are_kept() -> None:
-    assert best([{"step": 0.0, "heldout_loss": 2.0}, {"step": 3.0, "heldout_loss": 1.0}]) is None
+    assert best([{"step": 0.0, "heldout_loss": 2.0}, {"step": 3.0, "heldout_loss": 1.0}], itemgetter("step")) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1.0, 2.0])), min_size=1, max_size=8))

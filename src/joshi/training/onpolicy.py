@@ -48,9 +48,9 @@ def answers_measure(
 ) -> Measure:
     """A function that samples answers of a model and measures them; of the base itself it measures nothing.
 
-    It gives `pass_rate`, the share of answers that pass every rule, `rules_passed`, the mean share of rules that an
-    answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the model has gone
-    from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
+    It gives `answers`, their number, `pass_rate`, the share that passes every rule, `rules_passed`, the mean share of
+    rules that an answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the model
+    has gone from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
 
     Raises:
         JoshiError: a prompt with room for its answer does not fit the context window.
@@ -87,6 +87,7 @@ def answers_measure(
         few = zip(requests[:KL_ANSWERS], answers[:KL_ANSWERS], strict=True)
         sampled = [sampled_tokens(r.messages, a, tokenizer) for r, a in few]
         return {
+            "answers": float(len(answers)),
             "pass_rate": sum(not b for b in broken) / len(answers),
             "rules_passed": 1 - sum(map(len, broken)) / len(broken) / len(RULES),
             "answer_tokens_mean": sum(tokens) / len(tokens),

@@ -70,6 +70,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         checkpoint_every=every(total, 6),
         measure_every=every(total, plan.sft.measurements),
         patience=plan.sft.patience,
+        among_equals=lambda measured: -measured["heldout_loss"],
     )
     checkpoints = workspace.private / "checkpoints" / f"sft-{stage.key[:12]}"
     file = find_base(plan.model.base, workspace.root)

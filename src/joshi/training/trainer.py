@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from joshi.training import attention, forward, processes
 from joshi.training.onpolicy import Measure
 from joshi.training.packing import Pack
 from joshi.training.trunk import shared_trunk
-from joshi.training.watch import Entry, Watch
+from joshi.training.watch import Entry, Rank, Watch
 from joshi.workspace import make_folder, require_space, write_json, writing
 
 KEPT_CHECKPOINTS = 2  # one more lies beside them while it is written
@@ -51,6 +52,7 @@ class Loop:
     checkpoint_every: int
     measure_every: int
     patience: int = 0  # measurements in a row that may improve nothing; 0: never stop early
+    among_equals: Rank = itemgetter("step")  # which measurement to keep of those that sampled answers cannot tell apart
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ def train(
     if processes.count() > 1:  # gradients are added here; DDP need not send the frozen weights around
         model._ddp_params_and_buffers_to_ignore = [name for name, p in model.named_parameters() if not p.requires_grad]
     make_folder(folder)
-    require_space(folder, _checkpoint_bytes(model) * (KEPT_CHECKPOINTS + 1), "training with its checkpoints")
+    copies = KEPT_CHECKPOINTS + 1 + math.ceil(len(steps) / loop.measure_every) / 3  # a measurement keeps weights alone
+    require_space(folder, round(_checkpoint_bytes(model) * copies), "training with its checkpoints")
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -232,7 +235,7 @@ def train(
         bf16=torch.cuda.is_available(),
     )
     with progress.bar(label, len(steps)) as advance:
-        watch = Watch(measure, loop.measure_every, loop.patience, advance, known, folder)
+        watch = Watch(measure, loop.measure_every, loop.patience, loop.among_equals, advance, known, folder)
         stop = StopOnRequest()
         trainer = PackedTrainer(
             model=model, args=arguments, train_dataset=Steps(steps), loss_of=loss_of, callbacks=[watch, stop]

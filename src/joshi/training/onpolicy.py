@@ -49,8 +49,8 @@ def answers_measure(
     """A function that samples answers of a model and measures them; of the base itself it measures nothing.
 
     It gives `answers`, their number, `pass_rate`, the share that passes every rule, `rules_passed`, the mean share of
-    rules that an answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the model
-    has gone from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
+    rules that an answer passes, `answer_tokens_mean` and `answer_tokens_p90`, and `kl`, an estimate of how far the
+    model has gone from `reference`, in nats an answer. `folder` takes the adapter and the cache of answers.
 
     Raises:
         JoshiError: a prompt with room for its answer does not fit the context window.

@@ -95,8 +95,8 @@ def best(history: Sequence[Entry], among_equals: Rank) -> Entry | None:
     """The measurement to keep, after the one-standard-error rule (Breiman et al. 1984, 3.4.3).
 
     Of those whose share of answers that pass every rule lies within one standard error of a difference from the
-    highest, which so few answers cannot tell apart, the one that `among_equals` ranks highest, and of equals the later. The start is no
-    candidate: it is what was there before. None where no answers were sampled.
+    highest, which so few answers cannot tell apart, the one that `among_equals` ranks highest, and of equals the
+    later. The start is no candidate: it is what was there before. None where no answers were sampled.
     """
     sampled = [entry for entry in history if entry["step"] > 0 and "pass_rate" in entry]
     if not sampled:

@@ -51,6 +51,11 @@ def test_training_learned_the_answers_and_where_they_end(finished: Finished) -> 
     before, after = metrics["train sft"]["end_probability"]
     assert after > before
     assert metrics["train preference"]["reward_margin"][1] > 0
+    for stage in ("train sft", "train preference"):
+        kept = metrics[stage]["kept"]
+        assert kept["answers"] >= 1
+        assert 0 <= kept["pass_rate"] <= 1
+        assert kept["answer_tokens_p90"] > 0
 
 
 def test_pairs_name_the_rule_that_the_rejected_answer_breaks(finished: Finished) -> None:

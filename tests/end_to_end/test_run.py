@@ -79,6 +79,15 @@ def test_the_shipped_file_is_a_q4_k_m_that_holds_the_fine_tune(finished: Finishe
     assert any(a["answers"]["base"]["text"] != a["answers"]["shipped"]["text"] for a in answers)
 
 
+def test_the_adapter_alone_is_a_gguf_for_the_same_architecture(finished: Finished) -> None:
+    done = joshi(finished.root, "export", "--adapter")
+    assert done.returncode == 0, done.stderr
+    file = GgufFile(finished.root / "models/phi4-joshi-adapter.gguf")
+    assert (file.architecture, file.value("general.type"), file.value("adapter.type")) == ("llama", "adapter", "lora")
+    assert file.value("adapter.lora.alpha") == 16
+    assert len(file.reader.tensors) == 2 * json.loads(done.stdout)["tensors_changed"] == 2 * 30 * 7
+
+
 def test_the_report_is_bound_to_the_models_bytes(finished: Finished) -> None:
     report = json.loads((finished.root / "reports/evaluation/report.json").read_text(encoding="utf-8"))
     assert report["model_sha256"] == sha256_file(finished.root / "models/phi4-joshi.gguf")

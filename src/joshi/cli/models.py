@@ -99,11 +99,17 @@ def _tuned() -> None:
     ensure_tuned()
 
 
-def run_export(context: typer.Context) -> None:
+def run_export(
+    context: typer.Context,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Write the LoRA alone, as a GGUF to put beside the base.")
+    ] = False,
+) -> None:
     """Merge the adapter into the base and write the quantised GGUF with its Modelfile."""
     current = session(context)
+    run = export.run_adapter if adapter else export.run
     with current.workspace.lock():
-        print_json(export.run(current.plan, current.workspace, current.progress).metrics)
+        print_json(run(current.plan, current.workspace, current.progress).metrics)
 
 
 def evaluate(

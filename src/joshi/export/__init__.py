@@ -6,7 +6,7 @@ from pathlib import Path
 
 from joshi import base
 from joshi.base.find import find_base
-from joshi.base.lora import Adapter, require_base
+from joshi.base.lora import Adapter, require_base, write_adapter
 from joshi.export.merge import merge, overall
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
@@ -40,6 +40,32 @@ STAGE = Stage(
     ("model", "export", "release"),
     lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
 )
+
+
+ADAPTER_STAGE = Stage(
+    "export adapter",
+    ("model",),
+    lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
+)
+
+
+def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
+    """Write models/NAME-adapter.gguf: the LoRA alone, which llama.cpp puts beside the untouched base.
+
+    Nothing is merged and nothing quantised again, so this form holds the fine-tune best.
+
+    Raises:
+        JoshiError: the adapter was trained on another base.
+    """
+    stage = ADAPTER_STAGE.begin(plan, workspace)
+    file = find_base(plan.model.base, workspace.root)
+    folder = final_adapter(plan, workspace)
+    require_base(folder, stage.hash_of(file.path))
+    adapter = Adapter.load(folder)
+    path = workspace.model(plan.model.name).with_name(f"{plan.model.name}-adapter.gguf")
+    n_bytes = write_adapter(file, adapter, path)
+    metrics = {"bytes": n_bytes, "sha256": sha256_file(path), "tensors_changed": adapter.touched}
+    return stage.finish([path], metrics)
 
 
 def run_sft(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:

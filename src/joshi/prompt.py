@@ -87,7 +87,9 @@ class ChatTokenizer:
                 chat["bos_token"],
             )
         except (OSError, KeyError, ValueError) as error:
-            raise JoshiError(f"{folder} holds no imported base model ({error}); run 'joshi curate', which imports it") from error
+            raise JoshiError(
+                f"{folder} holds no imported base model ({error}); run 'joshi curate', which imports it"
+            ) from error
 
     @cached_property
     def end_id(self) -> int:

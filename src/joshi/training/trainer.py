@@ -171,7 +171,6 @@ def frozen_base(file: GgufFile, plan: Plan) -> Any:
             "joshi.toml: [sft] sharded = true splits the base over several processes, and this is the only one; start "
             "them with torchrun (docs/scale.md), or set it to false"
         )
-    torch.set_flush_denormal(True)  # before torch's threads start: arithmetic on denormal numbers is slow
     model = forward.install(load_model(file, attention.NAME, plan.sft.quantization, plan.sft.sharded))
     if plan.sft.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})

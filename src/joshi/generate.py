@@ -33,6 +33,11 @@ class Request:
     seed: int
 
 
+def seed_of(plan: Plan, *names: str) -> int:
+    """A seed of its own for each sample, or each draw of one; the same for every model."""
+    return int(sha256_text(":".join([str(plan.seed), *names]))[:7], 16)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Sampling parameters; `max_tokens` cuts an answer off, which its `finish` then says."""

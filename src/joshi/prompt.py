@@ -21,12 +21,12 @@ from tokenizers import Tokenizer
 from joshi.errors import JoshiError
 from joshi.schema import Context, Message, Sample
 
-_CHAT_TOKEN = re.compile(r"<\|(?=[^|<>\s]{1,40}\|>)")
+CHAT_TOKEN = re.compile(r"<(\|[^|<>\s]{1,40}\|>)")
 
 
 def defuse(text: str) -> str:
     """Break up chat tokens in a text of unknown origin: it must never read as the end of a turn."""
-    return _CHAT_TOKEN.sub("< |", text)
+    return CHAT_TOKEN.sub(r"< \1", text)
 
 
 def context_text(context: Context) -> str:

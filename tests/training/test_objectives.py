@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
-from joshi.training.forward import CHUNK, TargetLogProbs
+from joshi.base.memory import LOGIT_POSITIONS
+from joshi.training.forward import TargetLogProbs
 from joshi.training.objectives import (
     dpo_losses,
     excess,
@@ -95,7 +96,7 @@ def test_sft_loss_normalises_over_the_step_not_the_pack() -> None:
     assert math.isclose(total, 2.0)
 
 
-@given(st.integers(1, 2 * CHUNK + 3), st.integers(0, 40))
+@given(st.integers(1, 2 * LOGIT_POSITIONS + 3), st.integers(0, 40))
 def test_log_probs_in_chunks_equal_a_log_softmax(positions: int, extra: int) -> None:
     """Value and gradient, with several targets at one position and positions over more than one chunk."""
     torch.manual_seed(positions * 41 + extra)

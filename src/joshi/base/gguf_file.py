@@ -65,3 +65,8 @@ class GgufFile:
         for tensor in self.reader.tensors:
             counts[tensor.tensor_type.name] = counts.get(tensor.tensor_type.name, 0) + 1
         return dict(sorted(counts.items()))
+
+
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """(rows, columns) of a tensor: GGUF writes the fastest dimension first."""
+    return tuple(int(n) for n in reversed(tensor.shape))

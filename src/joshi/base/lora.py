@@ -13,10 +13,10 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from joshi.base.gguf_file import GgufFile
+from joshi.base.gguf_file import GgufFile, shape_of
 from joshi.base.tensors import Target, target_of, to_rope_pairs
 from joshi.errors import JoshiError
-from joshi.workspace import atomic_path, make_folder
+from joshi.workspace import atomic_path
 
 Weights = NDArray[np.float32]
 
@@ -118,7 +118,6 @@ def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
     Raises:
         JoshiError: the adapter belongs to another base, or the file cannot be written.
     """
-    make_folder(path.parent)
     with atomic_path(path) as beside:
         writer = GGUFWriter(beside, arch=file.architecture)
         writer.add_string("general.type", "adapter")
@@ -126,8 +125,7 @@ def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
         written = 0
         for tensor in file.reader.tensors:
             target = target_of(tensor.name, file)
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            found = adapter.factors(target, shape) if target else None
+            found = adapter.factors(target, shape_of(tensor)) if target else None
             if found is None:
                 continue
             if not written:  # llama.cpp scales by alpha / rank

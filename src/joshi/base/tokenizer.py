@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from joshi.base.gguf_file import GgufFile
 from joshi.errors import JoshiError
-from joshi.prompt import ChatTokenizer
+from joshi.prompt import CHAT_TOKEN, ChatTokenizer
 from joshi.schema import Message
 
 # The split of tiktoken's cl100k_base, which Phi-4 and Llama 3 use (llama.cpp: llama-vocab.cpp).
@@ -16,7 +14,6 @@ CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
-_MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 CONTROL, USER_DEFINED = 3, 4  # values of tokenizer.ggml.token_type
 
 
@@ -47,7 +44,7 @@ def chat_tokenizer(file: GgufFile) -> ChatTokenizer:
 def _require_tokens(chat: ChatTokenizer, known: set[str], file: GgufFile) -> None:
     """A marker of the template that is no token would be read as letters, and turns would never end."""
     rendered = chat.render([Message(role="system", content="a"), Message(role="user", content="b")])
-    missing = sorted(set(_MARKER.findall(rendered + chat.end_token)) - known)
+    missing = sorted({found[0] for found in CHAT_TOKEN.finditer(rendered + chat.end_token)} - known)
     if missing:
         raise JoshiError(
             f"{file.path}: its chat template writes {', '.join(missing)}, which the tokenizer does not know; get the "

@@ -18,12 +18,11 @@ from joshi.cli.data import ensure_base
 from joshi.cli.session import Session, out, print_json, session
 from joshi.cli.whole import systems_table
 from joshi.errors import JoshiError, PlanError
-from joshi.generate import Request, Sampling, generate
+from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.prompt import messages_for
 from joshi.rubric import Rubric
 from joshi.schema import Context, Provenance, Sample
 from joshi.window import fit
-from joshi.workspace import sha256_text
 
 Model = Annotated[
     Literal["base", "sft", "shipped"], typer.Option("--model", help="Whose answer: the base's, after SFT, or shipped.")
@@ -154,11 +153,7 @@ def answer(
     tokenizer = base.tokenizer(current.workspace)
     rubric = Rubric(current.plan, tokenizer)
     requests = [
-        Request(
-            s.id,
-            tuple(messages_for(s, current.plan.model.system_prompt)),
-            int(sha256_text(f"{current.plan.seed}:{s.id}")[:7], 16),
-        )
+        Request(s.id, tuple(messages_for(s, current.plan.model.system_prompt)), seed_of(current.plan, s.id))
         for s in samples
     ]
     sampling = Sampling(

@@ -11,7 +11,7 @@ from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.errors import GateRefused
 from joshi.export import sft_gguf
-from joshi.generate import Request, Sampling, generate
+from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, messages_for
@@ -108,8 +108,7 @@ def make_pair(
 
 
 def _request(sample: Sample, plan: Plan, draw: str) -> Request:
-    seed = int(sha256_text(f"{plan.seed}:{draw}:{sample.id}")[:7], 16)
-    return Request(sample.id, tuple(messages_for(sample, plan.model.system_prompt)), seed)
+    return Request(sample.id, tuple(messages_for(sample, plan.model.system_prompt)), seed_of(plan, draw, sample.id))
 
 
 def _metrics(pairs: Sequence[Preference], tokenizer: ChatTokenizer, plan: Plan) -> dict[str, object]:

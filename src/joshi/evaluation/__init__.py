@@ -15,7 +15,7 @@ from joshi.evaluation.gates import judge, verdict
 from joshi.evaluation.measure import summarise
 from joshi.evaluation.page import write_page
 from joshi.export import sft_gguf
-from joshi.generate import Request, Sampling, generate
+from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import context_text, messages_for
@@ -23,7 +23,7 @@ from joshi.rubric import Rubric, failed, rules_text
 from joshi.schema import Completion, Finding, Sample
 from joshi.stage import Manifest, Stage, now, read_manifest
 from joshi.surrogates import fill
-from joshi.workspace import Workspace, sha256_file, sha256_text, write_json
+from joshi.workspace import Workspace, sha256_file, write_json
 
 SHOWN = 10  # answers side by side in the report
 SYSTEMS = {
@@ -70,7 +70,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     findings: dict[str, list[list[Finding]]] = {}
     for name, model in models.items():
         requests = [
-            Request(sample.id, tuple(messages_for(sample, prompts[name])), seed_of(plan, sample)) for sample in samples
+            Request(sample.id, tuple(messages_for(sample, prompts[name])), seed_of(plan, sample.id))
+            for sample in samples
         ]
         label = f"answering: {SYSTEMS[name]}"
         answers[name] = generate(model, requests, sampling, plan, tokenizer, workspace.cache, progress, label)
@@ -101,11 +102,6 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         },
     }
     return stage.finish(outputs, metrics)
-
-
-def seed_of(plan: Plan, sample: Sample) -> int:
-    """A seed of its own for each sample, the same for every system."""
-    return int(sha256_text(f"{plan.seed}:{sample.id}")[:7], 16)
 
 
 def assemble(plan: Plan, workspace: Workspace, systems: dict[str, dict[str, Any]]) -> dict[str, Any]:

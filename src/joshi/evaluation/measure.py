@@ -11,7 +11,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import beta, binom
 
-from joshi.rubric import RULES, failed
+from joshi.rubric import RULES, failed, percentile
 from joshi.schema import Completion, Finding
 
 CONFIDENCE = 0.95
@@ -25,12 +25,6 @@ def rate(passed: int, n: int) -> dict[str, float]:
     low = float(beta.ppf(tail, passed, n - passed + 1)) if passed else 0.0
     high = float(beta.ppf(1 - tail, passed + 1, n - passed)) if passed < n else 1.0
     return {"rate": passed / n, "low": low, "high": high}
-
-
-def percentile(values: Sequence[int], share: float) -> float:
-    """The smallest value that at least `share` of the values do not exceed."""
-    ordered = sorted(values)
-    return float(ordered[max(0, math.ceil(share * len(ordered)) - 1)])
 
 
 def percentile_interval(values: Sequence[int], share: float) -> tuple[float, float | None]:

@@ -12,7 +12,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, GGUFWriter, dequantize
 from numpy.typing import NDArray
 
-from joshi.base.gguf_file import GgufFile
+from joshi.base.gguf_file import GgufFile, shape_of
 from joshi.base.lora import Adapter
 from joshi.base.tensors import target_of
 from joshi.errors import GateRefused
@@ -54,13 +54,13 @@ def merge(
             f"{least.slope:.2f} of {least.tensor}); train longer or at a higher rate, or set [export] quantization "
             'to "Q8_0" or "F16"'
         )
-    size = sum(math.prod(_raw_shape(_shape(tensor), kinds[tensor.name])) for tensor in file.reader.tensors)
+    size = sum(math.prod(_raw_shape(shape_of(tensor), kinds[tensor.name])) for tensor in file.reader.tensors)
     require_space(make_folder(path.parent), size, path.name)
     with atomic_path(path) as beside:
         writer = GGUFWriter(beside, arch=file.architecture)
         copy_metadata(file, writer, {"general.name": name, "general.file_type": FILE_TYPES[quantization]})
         for tensor in file.reader.tensors:
-            blank = np.empty(_raw_shape(_shape(tensor), kinds[tensor.name]), dtype=np.uint8)
+            blank = np.empty(_raw_shape(shape_of(tensor), kinds[tensor.name]), dtype=np.uint8)
             writer.add_tensor_info(tensor.name, blank.shape, blank.dtype, blank.nbytes, raw_dtype=kinds[tensor.name])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -126,10 +126,6 @@ def copy_metadata(file: GgufFile, writer: GGUFWriter, changed: dict[str, Any]) -
 def _raw_shape(shape: tuple[int, ...], kind: GGMLQuantizationType) -> tuple[int, ...]:
     block, size = GGML_QUANT_SIZES[kind]
     return (*shape[:-1], shape[-1] // block * size)
-
-
-def _shape(tensor: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in reversed(tensor.shape))
 
 
 def _kept(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from joshi.plan import Plan
@@ -71,6 +73,12 @@ class Rubric:
 
 def failed(findings: list[Finding]) -> list[str]:
     return [finding.rule for finding in findings if not finding.passed]
+
+
+def percentile(values: Sequence[int], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed: P90 is the length rule over a set."""
+    ordered = sorted(values)
+    return float(ordered[max(0, math.ceil(share * len(ordered)) - 1)])
 
 
 def rules_text(plan: Plan) -> str:

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
+from joshi.base.memory import LOGIT_POSITIONS
 from joshi.training.packing import Node, Pack
 from joshi.training.trunk import causal_of
-
-CHUNK = 512  # positions whose logits exist at one time: 0.1 GB of fp32 with 49,152 tokens, 0.2 GB with 100,352
 
 
 def install(causal: Any) -> Any:
@@ -63,8 +62,8 @@ class TargetLogProbs(torch.autograd.Function):
         total = torch.empty(len(hidden), dtype=dtype, device=hidden.device)
         expected = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None  # softmax(W hidden) W
         picked = torch.empty(len(target), dtype=dtype, device=hidden.device)
-        for start in range(0, len(hidden), CHUNK):
-            end = min(start + CHUNK, len(hidden))
+        for start in range(0, len(hidden), LOGIT_POSITIONS):
+            end = min(start + LOGIT_POSITIONS, len(hidden))
             logits = (hidden[start:end] @ weight.T).to(dtype)
             here = (where >= start) & (where < end)
             picked[here] = logits[where[here] - start, target[here]]

@@ -17,18 +17,17 @@ from peft import get_peft_model_state_dict
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter, write_adapter
-from joshi.generate import Request, Sampling, generate, require_room
+from joshi.generate import Request, Sampling, generate, require_room, seed_of
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, Encoded, messages_for
-from joshi.rubric import RULES, Rubric, failed
+from joshi.rubric import RULES, Rubric, failed, percentile
 from joshi.schema import Completion, Message
 from joshi.training import processes
 from joshi.training.forward import answer_log_probs
 from joshi.training.packing import Pack, pack
 from joshi.training.trunk import shared_trunk
 from joshi.window import Fitted
-from joshi.workspace import sha256_text
 
 KL_ANSWERS = 8  # two forward passes over each; a rough figure of how far the model has gone is enough
 
@@ -59,16 +58,8 @@ def answers_measure(
     most = min(plan.sft.watch_answers, len(development))
     asked = sorted(random.Random(plan.seed).sample(range(len(development)), most))
     samples = [development[i].sample for i in asked]
-    requests = [
-        Request(
-            s.id,
-            tuple(messages_for(s, plan.model.system_prompt)),
-            int(sha256_text(f"{plan.seed}:{s.id}")[:7], 16),
-        )
-        for s in samples
-    ]
+    requests = [Request(s.id, tuple(messages_for(s, plan.model.system_prompt)), seed_of(plan, s.id)) for s in samples]
     sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
-
     require_room(requests, sampling, plan, tokenizer)  # told before hours of training
 
     def sample(model: Any) -> list[Completion]:
@@ -83,7 +74,7 @@ def answers_measure(
             return {}
         answers = processes.from_main(lambda: sample(model))
         broken = [failed(rubric.check(a.answer, s)) for a, s in zip(answers, samples, strict=True)]
-        tokens = sorted(answer.tokens for answer in answers)
+        tokens = [answer.tokens for answer in answers]
         few = zip(requests[:KL_ANSWERS], answers[:KL_ANSWERS], strict=True)
         sampled = [sampled_tokens(r.messages, a, tokenizer) for r, a in few]
         return {
@@ -91,7 +82,7 @@ def answers_measure(
             "pass_rate": sum(not b for b in broken) / len(answers),
             "rules_passed": 1 - sum(map(len, broken)) / len(broken) / len(RULES),
             "answer_tokens_mean": sum(tokens) / len(tokens),
-            "answer_tokens_p90": float(tokens[max(0, -(-9 * len(tokens) // 10) - 1)]),
+            "answer_tokens_p90": percentile(tokens, 0.9),
             "kl": divergence(model, reference, pack([[one] for one in sampled], token_budget, plan.sft.shares_trunk)),
         }
 

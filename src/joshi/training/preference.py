@@ -40,7 +40,7 @@ from joshi.training.sft import CHOICE, measure
 from joshi.training.trainer import Loop, LossOf, Step, Trained, every, frozen_base, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all
-from joshi.workspace import Workspace, make_folder
+from joshi.workspace import Workspace
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -85,7 +85,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         everything = pack(units, token_budget, trunk=plan.sft.shares_trunk)
         packs = pack([[one.encoded] for one in development], token_budget, trunk=plan.sft.shares_trunk)
         answers = answers_measure(
-            file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
+            file, development, trained_weights(model), plan, tokenizer, checkpoints, token_budget, progress
         )
         reference = None
         if plan.preference.method == "dpo":

@@ -30,7 +30,7 @@ from joshi.training.packing import Pack, pack, trie_tokens
 from joshi.training.trainer import Loop, Step, Trained, every, frozen_base, lora, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all, turns_cut
-from joshi.workspace import Workspace, make_folder
+from joshi.workspace import Workspace
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -82,7 +82,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture])
         fused.install(model)
         answers = answers_measure(
-            file, development, trained_weights(model), plan, tokenizer, make_folder(checkpoints), token_budget, progress
+            file, development, trained_weights(model), plan, tokenizer, checkpoints, token_budget, progress
         )
         trained = train(
             model,

@@ -164,15 +164,16 @@ def doctor(
     plan = current.plan
     file = find_base(plan.model.base, current.workspace.root)
     facts = describe(file)
-    gpu = memory_gb is not None or gpu_memory() is not None
-    available = int(memory_gb * 1e9) if memory_gb is not None else gpu_memory() or psutil.virtual_memory().available
+    memory = psutil.virtual_memory()
+    on_gpu = gpu_memory() if memory_gb is None else int(memory_gb * 1e9)
+    gpu, available = on_gpu is not None, on_gpu or memory.available
     needed = training_memory(file, plan, gpu)
     alternatives = {name: training_memory(file, other, gpu).total for name, other in leaner(plan).items()}
     report = {
         "python": platform.python_version(),
         "versions": versions(),
         "threads": threads(plan),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": memory.total,
         "free_disk_bytes": shutil.disk_usage(current.workspace.root).free,
         "base": {"line": plan.model.base, **facts},
         "training": {
@@ -190,7 +191,7 @@ def doctor(
     table = Table(show_header=False)
     table.add_row("base", f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})")
     table.add_row("threads", str(report["threads"]))
-    table.add_row("memory", f"{psutil.virtual_memory().total / 1e9:.1f} GB")
+    table.add_row("memory", f"{memory.total / 1e9:.1f} GB")
     table.add_row("disk", f"{shutil.disk_usage(current.workspace.root).free / 1e9:.1f} GB free")
     table.add_row("versions", ", ".join(f"{k} {v}" for k, v in versions().items()))
     parts = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in asdict(needed).items() if value)

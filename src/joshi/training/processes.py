@@ -39,25 +39,19 @@ def start() -> None:
         PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))  # sampling pairs may take long
 
 
-def share(packs: Sequence[Pack]) -> list[Pack]:
-    """This process's packs of a step: the longest first, each to whoever has the fewest tokens so far."""
-    return shares(packs)[rank()]
+def share(packs: Sequence[Pack]) -> tuple[list[Pack], int]:
+    """This process's packs of a step, and how many fewer they are than the busiest process has.
 
-
-def shares(packs: Sequence[Pack]) -> list[list[Pack]]:
+    The longest go first, each to whoever has the fewest tokens so far.
+    """
     loads = [0] * count()
     found: list[list[Pack]] = [[] for _ in loads]
     for one in sorted(packs, key=lambda one: -one.n_tokens):
         least = loads.index(min(loads))
         loads[least] += one.n_tokens
         found[least].append(one)
-    return found
-
-
-def idle_rounds(packs: Sequence[Pack]) -> int:
-    """How many packs fewer than the busiest process this one has."""
-    sizes = [len(one) for one in shares(packs)]
-    return max(sizes) - sizes[rank()]
+    mine = found[rank()]
+    return mine, max(map(len, found)) - len(mine)
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

@@ -90,7 +90,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         model.train()
         bare = self.accelerator.unwrap_model(model)  # gradients are added here once a step, not by DDP's hooks
         total = torch.zeros((), device=self.args.device)
-        mine = processes.share(inputs)
+        mine, fewer = processes.share(inputs)
         with shared_trunk(bare, mine):
             for pack in mine:
                 loss = self._loss_of(bare, pack, inputs)
@@ -99,10 +99,9 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 self.accelerator.backward(loss)
                 total += loss.detach()
             if is_sharded(bare):  # layers are gathered by all processes or none: who has fewer packs keeps step
-                for _ in range(processes.idle_rounds(inputs)):
-                    self.accelerator.backward(
-                        0.0 * self._loss_of(bare, min(inputs, key=lambda one: one.n_tokens), inputs)
-                    )
+                shortest = min(inputs, key=lambda one: one.n_tokens)
+                for _ in range(fewer):
+                    self.accelerator.backward(0.0 * self._loss_of(bare, shortest, inputs))
         processes.add_gradients(bare.parameters())
         return processes.total(total)
 

@@ -47,7 +47,12 @@ class CurationSection(Section):
     dataset: str = Field("phi4_humanization", pattern=r"^[A-Za-z0-9_-]+$", description="folder name under datasets/")
     sft_samples: tuple[int, int] = Field((200, 800), description="fewest and most samples of a frozen version")
     preference_pairs: tuple[int, int] = Field((200, 500), description="fewest and most preference pairs")
-    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="share of conversations held out")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="share of conversations held out, by which the gates judge"
+    )
+    development_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="share of conversations by which training chooses what weights to keep"
+    )
     price_band: float = Field(0.1, gt=0, le=0.5, description="width of a price range, as a share of the price")
     history_turns: int = Field(10, ge=1, description="turns kept before the answer, the newest")
     duplicate_jaccard: float = Field(
@@ -337,7 +342,8 @@ def check_plan(plan: Plan, samples: int | None = None) -> list[str]:
     """Sentences on what this plan will do otherwise than it says; with `samples` if a dataset is frozen."""
     notes: list[str] = []
     low, high = (samples, samples) if samples else plan.curation.sft_samples
-    left = (1 - plan.curation.validation_fraction) ** 2  # after what the gates judge by and what training chooses by
+    # After what the gates judge by and what training chooses by, which is a share of the rest.
+    left = (1 - plan.curation.validation_fraction) * (1 - plan.curation.development_fraction)
     bounds = [steps_of(round(n * left), plan.sft.batch_size, plan.sft.epochs) for n in (low, high)]
     for steps in sorted(set(bounds)):
         warmup = warmup_of(steps, plan.sft.warmup_steps, plan.sft.strict)

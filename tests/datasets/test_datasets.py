@@ -133,6 +133,28 @@ def test_a_small_plan_on_much_data_still_trains_on_most_of_what_it_takes(
     assert len(parts.held_out) == len(parts.development) == 2
 
 
+def test_development_has_a_share_of_its_own(workspace: Workspace, make_sample: Make) -> None:
+    put(workspace, [approve_automatically(s) for s in candidates(make_sample, 30)])
+    plan = Plan.model_validate({"curation": {"sft_samples": [4, 60], "development_fraction": 0.3}})
+    datasets.run(plan, workspace)
+    parts = datasets.load_split(plan, workspace)
+    assert (len(parts.held_out), len(parts.development), len(parts.training)) == (6, 16, 38)
+
+
+def test_a_version_without_development_is_frozen_anew(workspace: Workspace, make_sample: Make) -> None:
+    """As versions of old are: nothing was set aside, and the plan had no share for it."""
+    frozen(workspace, make_sample)
+    path = workspace.dataset("phi4_humanization") / "manifest_v1.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["development"]
+    path.write_text(json.dumps(manifest | {"key": "of another time"}), encoding="utf-8")
+    with pytest.raises(JoshiError, match=r"v1 has no development conversations.* run 'joshi dataset freeze'"):
+        datasets.load_split(PLAN, workspace)
+    assert datasets.run(PLAN, workspace).metrics["version"] == 2
+    assert datasets.load_split(PLAN, workspace).development
+    assert json.loads(path.read_text(encoding="utf-8"))["key"] == "of another time", "what is frozen stays"
+
+
 @pytest.mark.parametrize("conversations", [1, 2])
 def test_too_few_conversations_leave_nothing_to_train_on(
     workspace: Workspace, make_sample: Make, conversations: int

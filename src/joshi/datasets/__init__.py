@@ -32,7 +32,7 @@ class DatasetManifest(BaseModel):
     files: dict[str, str]
     counts: dict[str, int]
     validation: list[str]  # conversations that the gates judge by; nothing is trained on them or chosen by them
-    development: list[str]  # conversations that training chooses its checkpoint by
+    development: list[str] = []  # conversations that training chooses its checkpoint by; none in versions of old
     sources: dict[str, str]
     redaction: dict[str, object]
     approvals: dict[str, dict[str, str | None]]
@@ -72,10 +72,10 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     samples = review.apply(load_candidates(workspace), workspace)
     approved = [s for s in samples if s.review.status == "approved"]
     _refuse_too_few(samples, approved, plan)
-    validation = split(approved, plan)
+    validation = split(approved, plan.curation.validation_fraction, plan)
     chosen = select(approved, validation, plan)
     rest = [sample for sample in chosen if sample.provenance.conversation_id not in validation]
-    development = split(rest, plan) if rest else set()
+    development = split(rest, plan.curation.development_fraction, plan) if rest else set()
     counts = {
         "sft": len(chosen),
         "train": sum(s.provenance.conversation_id not in development for s in rest),
@@ -163,8 +163,8 @@ def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[
     return [sample for sample in samples if sample.provenance.conversation_id in chosen]
 
 
-def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
-    """Ids of conversations to set aside: the plan's share of them, spread over the families, at least one.
+def split(samples: Sequence[Sample], fraction: float, plan: Plan) -> set[str]:
+    """Ids of conversations to set aside: this fraction of them, spread over the families, at least one.
 
     Where there are more samples than the plan takes, it is the share of what it takes, counted in samples.
     A conversation is drawn by the hash of its id, so that adding data moves no conversation of another family.
@@ -173,7 +173,7 @@ def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
     for sample in samples:
         families[sample.provenance.family or ""].add(sample.provenance.conversation_id)
     total = sum(map(len, families.values()))
-    wanted = max(1, round(total * plan.curation.validation_fraction))
+    wanted = max(1, round(total * fraction))
     ranked: list[tuple[float, str]] = []
     for ids in families.values():
         order = sorted(ids, key=lambda i: sha256_text(f"{plan.seed}:{i}"))
@@ -181,7 +181,7 @@ def split(samples: Sequence[Sample], plan: Plan) -> set[str]:
         ranked += [((place + 0.5) / len(order), name) for place, name in enumerate(order)]
     ranked.sort(key=lambda item: (item[0], sha256_text(f"{plan.seed}:{item[1]}")))
     sizes = Counter(sample.provenance.conversation_id for sample in samples)
-    room = round(plan.curation.sft_samples[1] * plan.curation.validation_fraction)
+    room = round(plan.curation.sft_samples[1] * fraction)
     chosen = {ranked[0][1]}
     for _, name in ranked[1:wanted]:
         if len(samples) <= plan.curation.sft_samples[1] or sum(sizes[c] for c in chosen) + sizes[name] <= room:
@@ -224,12 +224,22 @@ def current_files(plan: Plan, workspace: Workspace) -> list[Path]:
 
 
 def load_split(plan: Plan, workspace: Workspace) -> Split:
-    """The newest version's samples, verified first."""
+    """The newest version's samples, verified first.
+
+    Raises:
+        JoshiError: none is frozen, a file changed since, or it is of a time when nothing was set aside for training to
+            choose by.
+    """
     newest = latest(plan, workspace)
     if newest is None:
         raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
     if changed := verify(plan, workspace, newest.version):
         raise JoshiError(f"{', '.join(changed)} changed since v{newest.version} was frozen; restore it or freeze anew")
+    if not newest.development:
+        raise JoshiError(
+            f"{newest.dataset} v{newest.version} has no development conversations, by which training chooses the weights "
+            "it keeps; run 'joshi dataset freeze' to make the next version"
+        )
     path = workspace.dataset(newest.dataset) / f"sft_v{newest.version}.jsonl"
     held_out, development = set(newest.validation), set(newest.development)
     parts = Split([], [], [])

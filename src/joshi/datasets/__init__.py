@@ -237,8 +237,8 @@ def load_split(plan: Plan, workspace: Workspace) -> Split:
         raise JoshiError(f"{', '.join(changed)} changed since v{newest.version} was frozen; restore it or freeze anew")
     if not newest.development:
         raise JoshiError(
-            f"{newest.dataset} v{newest.version} has no development conversations, by which training chooses the weights "
-            "it keeps; run 'joshi dataset freeze' to make the next version"
+            f"{newest.dataset} v{newest.version} has no development conversations, by which training chooses "
+            "the weights it keeps; run 'joshi dataset freeze' to make the next version"
         )
     path = workspace.dataset(newest.dataset) / f"sft_v{newest.version}.jsonl"
     held_out, development = set(newest.validation), set(newest.development)

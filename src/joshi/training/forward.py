@@ -15,6 +15,8 @@ from joshi.base.memory import LOGIT_POSITIONS
 from joshi.training.packing import Node, Pack
 from joshi.training.trunk import causal_of
 
+WIDTH = 512  # columns of one product on a CPU
+
 
 def install(causal: Any) -> Any:
     """Make a transformers causal model return log-probabilities of targets, (targets,), fp32; call before PEFT."""
@@ -44,6 +46,19 @@ def _forward(
     return found
 
 
+def wide_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """x M^T, (rows, outputs), of x (rows, inputs) and M (outputs, inputs).
+
+    On a CPU by blocks of columns: MKL slows down as its output widens, to half at the vocabulary's width.
+    """
+    if x.device.type != "cpu":
+        return x @ matrix.T
+    out = x.new_empty(len(x), len(matrix))
+    for part, into in zip(torch.split(matrix, WIDTH), torch.split(out, WIDTH, dim=1), strict=True):
+        torch.mm(x, part.T, out=into)
+    return out
+
+
 class TargetLogProbs(torch.autograd.Function):
     """log p(target[k] | hidden[where[k]]) of a frozen vocabulary matrix W, (targets,).
 
@@ -64,7 +79,7 @@ class TargetLogProbs(torch.autograd.Function):
         picked = torch.empty(len(target), dtype=dtype, device=hidden.device)
         for start in range(0, len(hidden), LOGIT_POSITIONS):
             end = min(start + LOGIT_POSITIONS, len(hidden))
-            logits = (hidden[start:end] @ weight.T).to(dtype)
+            logits = wide_product(hidden[start:end], weight).to(dtype)
             here = (where >= start) & (where < end)
             picked[here] = logits[where[here] - start, target[here]]
             highest = logits.amax(-1, keepdim=True)

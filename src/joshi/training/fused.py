@@ -18,6 +18,7 @@ from peft.tuners.lora import Linear as LoraLinear
 
 from joshi.base.shard import is_sharded
 from joshi.training.attention import attend, attend_backward, check_window
+from joshi.training.forward import wide_product
 from joshi.training.packing import Node
 from joshi.training.trunk import Trunk
 
@@ -105,7 +106,7 @@ class AttentionHalf(torch.autograd.Function):
                 tree: Sequence[Node], record: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
                 rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
-        states = normed @ layer.qkv.merged().T
+        states = wide_product(normed, layer.qkv.merged())
         query, key, value = map(_to_sdpa, layer.heads_of(states))
         _rotate(query, cos, sin)
         _rotate(key, cos, sin)
@@ -170,7 +171,7 @@ class MlpHalf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, *_: torch.Tensor) -> torch.Tensor:
         normed, inverse = _norm(x, layer.second_norm, layer.eps)
-        states = normed @ layer.gate_up.merged().T
+        states = wide_product(normed, layer.gate_up.merged())
         gate, up = states.chunk(2, dim=1)
         active = F.silu(gate).mul_(up)
         ctx.save_for_backward(x, inverse, states, layer.gate_up.inner(normed), layer.down.inner(active))
@@ -185,7 +186,7 @@ class MlpHalf(torch.autograd.Function):
         active = F.silu(gate)
         of_states = torch.empty_like(states)
         of_gate, of_up = of_states.chunk(2, dim=1)
-        of_active = upstream @ layer.down.matrix
+        of_active = wide_product(upstream, layer.down.matrix.T)
         torch.mul(of_active, active, out=of_up)
         torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
         of_down = layer.down.gradients(upstream, active.mul_(up), inner_down)

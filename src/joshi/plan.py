@@ -172,7 +172,9 @@ class EvaluationSection(Section):
 
 
 class ExportSection(Section):
-    quantization: Literal["Q4_K_M", "Q8_0", "F16"] = Field("Q4_K_M", description="type of the exported GGUF")
+    quantization: Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "base"] = Field(
+        "Q4_K_M", description='type of the exported GGUF; "base" keeps each tensor in the type it has'
+    )
 
 
 class ReleaseSection(Section):

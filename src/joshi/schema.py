@@ -107,8 +107,11 @@ class Sample(Record):
     review: Review = Field(default_factory=Review)
 
 
+Role = Literal["system", "user", "assistant"]
+
+
 class Message(Record):
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from gguf import GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +14,9 @@ from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import to_rope_halves, to_rope_pairs
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.base.weights import load_model
-from joshi.errors import JoshiError, Unavailable
-from joshi.export.merge import copy_metadata
-from joshi.workspace import sha256_file
+from joshi.errors import JoshiError
+
+from ..gguf_files import rewrite
 
 
 def test_weights_equal_transformers_own_dequantisation(smollm2: GgufFile) -> None:
@@ -40,58 +37,15 @@ def test_rope_orders_are_inverse(heads: int, half: int, columns: int) -> None:
 
 def test_a_template_with_tokens_that_the_tokenizer_lacks_is_refused(smollm2: GgufFile, tmp_path: Path) -> None:
     """SmolLM2 has no <|im_sep|>: with Phi-4's template its turns would never end their header."""
-    path = tmp_path / "mixed.gguf"
-    writer = GGUFWriter(path, arch="llama")
     template = str(smollm2.need("tokenizer.chat_template")).replace("<|im_end|>", "<|im_sep|>")
-    copy_metadata(smollm2, writer, {"tokenizer.chat_template": template})
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+    mixed = rewrite(smollm2, tmp_path / "mixed.gguf", {"tokenizer.chat_template": template}, keep=lambda tensor: False)
     with pytest.raises(JoshiError, match=r"mixed\.gguf: its chat template writes <\|im_sep\|>, which the tokenizer"):
-        chat_tokenizer(GgufFile(path))
+        chat_tokenizer(mixed)
 
 
 def test_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(JoshiError, match=r"\[model\] base = \"gguf:none.gguf\".*does not exist"):
         find_base("gguf:none.gguf", tmp_path)
-
-
-def test_missing_ollama_model_says_where_it_looked(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="ollama pull phi4:latest"):
-        find_base("ollama:phi4", tmp_path, {"OLLAMA_MODELS": str(tmp_path)})
-
-
-def ollama_store(folder: Path, smollm2: GgufFile) -> Path:
-    digest = sha256_file(smollm2.path)
-    (folder / "blobs").mkdir(parents=True)
-    blob = folder / "blobs" / f"sha256-{digest}"
-    shutil.copy(smollm2.path, blob)
-    manifest = folder / "manifests" / "registry.ollama.ai" / "library" / "phi4" / "latest"
-    manifest.parent.mkdir(parents=True)
-    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}
-    manifest.write_text(json.dumps({"layers": [layer]}))
-    return blob
-
-
-def test_ollama_store_is_read_and_verified(tmp_path: Path, smollm2: GgufFile) -> None:
-    blob = ollama_store(tmp_path, smollm2)
-    environment = {"OLLAMA_MODELS": str(tmp_path)}
-    assert find_base("ollama:phi4", tmp_path, environment).path == blob
-    with blob.open("r+b") as file:
-        file.seek(1000)
-        file.write(b"tampered")
-    with pytest.raises(JoshiError, match="does not have the sha256 in its name"):
-        find_base("ollama:phi4", tmp_path, environment)
-
-
-def test_a_digest_cannot_leave_the_store(tmp_path: Path, smollm2: GgufFile) -> None:
-    ollama_store(tmp_path, smollm2)
-    manifest = tmp_path / "manifests/registry.ollama.ai/library/phi4/latest"
-    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:../../../etc/passwd"}
-    manifest.write_text(json.dumps({"layers": [layer]}))
-    with pytest.raises(JoshiError, match="no Ollama manifest"):
-        find_base("ollama:phi4", tmp_path, {"OLLAMA_MODELS": str(tmp_path)})
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"PK\x03\x04zip", b"GGUF" + b"\xff" * 64])

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gguf import GGUFWriter
 from transformers import set_seed
 
 from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import LINEAR
-from joshi.export.merge import copy_metadata
 from joshi.plan import Plan
 from joshi.progress import SILENT
 from joshi.prompt import Encoded
@@ -29,6 +27,7 @@ from joshi.training.objectives import sft_loss
 from joshi.training.packing import Pack, pack
 from joshi.training.trainer import Loop, Step, Trained, frozen_base, lora, train
 
+from ..gguf_files import rewrite
 from .test_trainer import run, seeded, steps, weights, without_dropout
 
 
@@ -45,15 +44,10 @@ def cut_off(model: Any, one: Pack, step: Step) -> torch.Tensor:
 def two_layers(path: Path) -> None:
     """The first two layers of the embedded base as a GGUF: enough to gather, and quick."""
     whole = find_base("builtin:smollm2", Path())
-    writer = GGUFWriter(path, arch="llama")
-    copy_metadata(whole, writer, {"llama.block_count": 2})
-    for tensor in whole.reader.tensors:
-        if not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < 2:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    rewrite(
+        whole, path, {"llama.block_count": 2},
+        lambda tensor: not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < 2,
+    )  # fmt: skip
 
 
 def embedded(base: Path, folder: Path) -> tuple[Any, Trained]:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from joshi.base.gguf_file import GgufFile, shape_of
+from joshi.base.gguf_file import GgufFile
+from joshi.base.gguf_write import GgufOut, entry
 from joshi.base.tensors import Target, target_of, to_rope_pairs
 from joshi.errors import JoshiError
-from joshi.workspace import atomic_path
+from joshi.workspace import atomic
 
 Weights = NDArray[np.float32]
 
@@ -118,25 +119,27 @@ def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
     Raises:
         JoshiError: the adapter belongs to another base, or the file cannot be written.
     """
-    with atomic_path(path) as beside:
-        writer = GGUFWriter(beside, arch=file.architecture)
-        writer.add_string("general.type", "adapter")
-        writer.add_string("adapter.type", "lora")
-        written = 0
-        for tensor in file.reader.tensors:
-            target = target_of(tensor.name, file)
-            found = adapter.factors(target, shape_of(tensor)) if target else None
-            if found is None:
-                continue
-            if not written:  # llama.cpp scales by alpha / rank
-                writer.add_float32("adapter.lora.alpha", adapter.scale * found[0].shape[0])
-            for name, values in zip(("lora_a", "lora_b"), found, strict=True):
-                small = np.ascontiguousarray(values, dtype=np.float16)
-                writer.add_tensor(f"{tensor.name}.{name}", small, raw_dtype=GGMLQuantizationType.F16)
-            written += 1
-        adapter.require_all(written)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+    found = {
+        tensor.name: pair
+        for tensor in file.tensors
+        if (target := target_of(tensor.name, file)) and (pair := adapter.factors(target, tensor.shape))
+    }
+    adapter.require_all(len(found))
+    rank = next((len(a) for a, _ in found.values()), 1)
+    halves = {
+        f"{name}.{factor}": values
+        for name, pair in found.items()
+        for factor, values in zip(("lora_a", "lora_b"), pair, strict=True)
+    }
+    entries = [
+        entry("general.architecture", file.architecture),
+        entry("general.type", "adapter"),
+        entry("adapter.type", "lora"),
+        entry("adapter.lora.alpha", adapter.scale * rank),  # llama.cpp scales by alpha / rank
+    ]
+    with atomic(path, "wb+") as out:
+        model = GgufOut(out, entries, [(name, values.shape) for name, values in halves.items()])
+        for name, values in halves.items():
+            model.write(name, GGMLQuantizationType.F16, [values.astype(np.float16)])
+        model.close()
     return path.stat().st_size

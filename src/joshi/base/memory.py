@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from joshi.base.gguf_file import GgufFile, shape_of
+from joshi.base.gguf_file import GgufFile
 from joshi.plan import Plan
 
 NF4_BYTES = 4.127 / 8  # a weight with its share of both levels of scales (QLoRA, Dettmers et al. 2023, section 3)
@@ -38,7 +38,7 @@ def training_memory(file: GgufFile, plan: Plan, gpu: bool) -> TrainingMemory:
     """
     sft = plan.sft
     architecture = file.architecture
-    linear = [shape_of(t) for t in file.reader.tensors if _LINEAR.fullmatch(t.name)]  # (outputs, inputs)
+    linear = [t.shape for t in file.tensors if _LINEAR.fullmatch(t.name)]  # (outputs, inputs)
     n_linear = sum(outputs * inputs for outputs, inputs in linear)
     n_lora = sft.rank * sum(outputs + inputs for outputs, inputs in linear)
     n_layers = int(file.need(f"{architecture}.block_count"))

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import dequantize
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
-from joshi.base.gguf_file import GgufFile
+from joshi.base.gguf_file import GgufFile, chunks_of
 from joshi.base.shard import own_rows, shard
 from joshi.base.tensors import LINEAR, SUPPORTED, target_of, to_rope_halves
 from joshi.errors import JoshiError, Unavailable
@@ -40,20 +39,21 @@ def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "non
     four_bit = _four_bit(model, file.architecture) if quantization == "nf4" else {}
     done: set[str] = set()
     state: dict[str, torch.Tensor] = {}
-    for tensor in file.reader.tensors:
+    for tensor in file.tensors:
         target = target_of(tensor.name, file)
         if target is None:
             continue
-        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
-        if not np.isfinite(values).all():
-            raise JoshiError(f"{file.path}: tensor {tensor.name} holds NaN or infinite weights; get the file again")
+        values = np.empty((tensor.n_rows, tensor.shape[-1]), dtype=np.float32)
+        for rows in chunks_of(tensor):
+            values[rows] = file.weights(tensor, rows)
+        values = values.reshape(tensor.shape)
         if target.heads:
             values = to_rope_halves(values, target.heads)
         expected = wanted.get(target.name)
         if expected is None or tuple(expected.shape) != values.shape:
             shape = None if expected is None else tuple(expected.shape)
             raise JoshiError(f"{file.path}: tensor {tensor.name} has shape {values.shape}, the model needs {shape}")
-        weight = torch.from_numpy(np.array(values, order="C"))  # a copy: the file is mapped read-only
+        weight = torch.from_numpy(np.ascontiguousarray(values))
         if target.name in four_bit:
             four_bit[target.name](weight)
             done.add(target.name)
@@ -105,7 +105,7 @@ def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor
 
 def _config(file: GgufFile) -> LlamaConfig | Phi3Config:
     architecture = file.architecture
-    names = {tensor.name for tensor in file.reader.tensors}
+    names = {tensor.name for tensor in file.tensors}
     heads = int(file.need(f"{architecture}.attention.head_count"))
     common = {
         "vocab_size": len(file.need("tokenizer.ggml.tokens")),

@@ -13,7 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import data, models, operations, plans, whole
+from joshi.cli import bases, data, models, operations, plans, whole
 from joshi.cli.session import err, open_session
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -21,6 +21,7 @@ from joshi.workspace import explain
 INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 whole.add_to(app)
+bases.add_to(app)
 data.add_to(app)
 models.add_to(app)
 operations.add_to(app)

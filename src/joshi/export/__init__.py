@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from joshi import base
 from joshi.base.find import find_base
+from joshi.base.gguf_file import CHUNK_WEIGHTS, GgufFile
 from joshi.base.lora import Adapter, require_base, write_adapter
-from joshi.export.merge import merge, overall
+from joshi.export.merge import merge, overall, size_of, wanted_types
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage, StageRun
 from joshi.workspace import Workspace, sha256_file, write_text
+
+PROCESS_BYTES = 250_000_000  # Python, numpy, llama.cpp's library, the vocabulary; measured
+CHUNK_ARRAYS = 6  # of fp32 at one time: read, delta, meant, written, error, and what numpy makes between
+
+
+def memory_bytes(file: GgufFile, plan: Plan) -> int:
+    """About what the export takes: a chunk a thread, and the adapter's factors."""
+    n_lora = plan.sft.rank * sum(sum(tensor.shape) for tensor in file.tensors if tensor.name.startswith("blk."))
+    return PROCESS_BYTES + (os.cpu_count() or 1) * CHUNK_ARRAYS * 4 * CHUNK_WEIGHTS + 4 * n_lora
+
+
+def size_bytes(file: GgufFile, plan: Plan) -> int:
+    """About what the exported file takes, if no tensor needs a finer type."""
+    linear = {tensor.name for tensor in file.tensors if tensor.name.startswith("blk.") and len(tensor.shape) == 2}
+    return size_of(file, wanted_types(file, plan.export.quantization, linear))
 
 
 def final_adapter(plan: Plan, workspace: Workspace) -> Path:
@@ -96,7 +113,7 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
     file = find_base(plan.model.base, stage.workspace.root)
     require_base(adapter, stage.hash_of(file.path))
     quantization = plan.export.quantization
-    with progress.bar(f"merging, {quantization}", 2 * len(file.reader.tensors)) as advance:
+    with progress.bar(f"merging, {quantization}", len(file.tensors)) as advance:
         kept = merge(file, Adapter.load(adapter), quantization, plan.model.name, path, advance)
     share = overall(kept)
     raised = [one for one in kept if one.raised]

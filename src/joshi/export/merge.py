@@ -1,23 +1,30 @@
-"""Base GGUF + LoRA -> one GGUF, tensor by tensor: dequantise, add, quantise, write."""
+"""Base GGUF + LoRA -> one GGUF in one streaming pass: a run of rows is read, dequantised, added to, quantised, written.
+
+Memory holds CHUNK_WEIGHTS weights a thread, whatever the model's size; tensors that the adapter leaves alone, and all
+metadata, are copied byte for byte.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, GGUFWriter, dequantize
+from gguf import GGMLQuantizationType, dequantize
 from numpy.typing import NDArray
 
-from joshi.base.gguf_file import GgufFile, shape_of
-from joshi.base.lora import Adapter
+from joshi.base.gguf_file import GgufFile, Tensor, chunks_of
+from joshi.base.gguf_write import GgufOut, entries_of, row_bytes
+from joshi.base.lora import Adapter, Weights
 from joshi.base.tensors import target_of
 from joshi.errors import GateRefused
-from joshi.export.quantize import FILE_TYPES, FINER, quantize, type_of
-from joshi.workspace import atomic_path, make_folder, require_space
+from joshi.export.quantize import FILE_TYPES, FINER, PLAIN, quantize, type_of
+from joshi.workspace import atomic, make_folder, require_space
 
 LEAST_KEPT = 0.9  # share of the fine-tune that must survive quantisation; below it users would ship the base
 
@@ -28,7 +35,7 @@ class Kept:
 
     tensor: str
     kind: str
-    raised: bool  # a finer type than llama.cpp's rule gives, so that the fine-tune survives
+    raised: bool  # a finer type than the rule gives, so that the fine-tune survives
     slope: float
     noise: float  # root mean square of the error, relative to the delta's
     power: float  # sum of squares of the delta
@@ -37,116 +44,119 @@ class Kept:
 def merge(
     file: GgufFile, adapter: Adapter | None, quantization: str, name: str, path: Path, advance: Callable[[int], None]
 ) -> list[Kept]:
-    """Write the merged model; returns what each touched tensor kept. `advance` is called twice a tensor.
-
-    Raises:
-        JoshiError: the adapter does not fit the base, or the file cannot be written.
-        GateRefused: quantisation rounds the fine-tune away.
-        After either, an earlier file at `path` is as it was.
-    """
-    kinds, kept = choose_types(file, adapter, quantization, advance)
-    if adapter is not None:
-        adapter.require_all(len(kept))
-    least = min(kept, key=lambda one: one.slope, default=None)
-    if least is not None and least.slope < LEAST_KEPT:
-        raise GateRefused(
-            f"{quantization} keeps {overall(kept):.2f} of the fine-tune, {LEAST_KEPT} is needed (least: "
-            f"{least.slope:.2f} of {least.tensor}); train longer or at a higher rate, or set [export] quantization "
-            'to "Q8_0" or "F16"'
-        )
-    size = sum(math.prod(_raw_shape(shape_of(tensor), kinds[tensor.name])) for tensor in file.reader.tensors)
-    require_space(make_folder(path.parent), size, path.name)
-    with atomic_path(path) as beside:
-        writer = GGUFWriter(beside, arch=file.architecture)
-        copy_metadata(file, writer, {"general.name": name, "general.file_type": FILE_TYPES[quantization]})
-        for tensor in file.reader.tensors:
-            blank = np.empty(_raw_shape(shape_of(tensor), kinds[tensor.name]), dtype=np.uint8)
-            writer.add_tensor_info(tensor.name, blank.shape, blank.dtype, blank.nbytes, raw_dtype=kinds[tensor.name])
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for tensor, values, _ in merged_tensors(file, adapter):
-            writer.write_tensor_data(quantize(values.reshape(-1, values.shape[-1]), kinds[tensor.name]))
-            advance(1)
-        writer.close()
-    return kept
-
-
-def choose_types(
-    file: GgufFile, adapter: Adapter | None, quantization: str, advance: Callable[[int], None]
-) -> tuple[dict[str, GGMLQuantizationType], list[Kept]]:
-    """llama.cpp's type for every tensor, or a finer one where that would round the fine-tune away.
+    """Write the merged model; returns what each touched tensor kept. `advance` is called once a tensor.
 
     A base whose weights lie on a 4-bit grid finds the same grid again when it is quantised to 4 bits, and a small
     delta is gone. Such a tensor takes the smallest type that keeps LEAST_KEPT of its delta.
+
+    Raises:
+        JoshiError: the adapter does not fit the base, or the file cannot be written.
+        GateRefused: no type keeps enough of the fine-tune.
+        After either, an earlier file at `path` is as it was.
     """
-    n_layers = int(file.need(f"{file.architecture}.block_count"))
-    tied = all(tensor.name != "output.weight" for tensor in file.reader.tensors)
-    kinds: dict[str, GGMLQuantizationType] = {}
+    factors = {tensor.name: _factors(file, tensor, adapter) for tensor in file.tensors}
+    if adapter is not None:
+        adapter.require_all(sum(found is not None for found in factors.values()))
+    kinds = wanted_types(file, quantization, {name for name, found in factors.items() if found is not None})
+    require_space(make_folder(path.parent), size_of(file, kinds), path.name)
+    changed: dict[str, Any] = {"general.name": name}
+    if quantization in FILE_TYPES:
+        changed["general.file_type"] = FILE_TYPES[quantization]
     kept: list[Kept] = []
-    for tensor, values, delta in merged_tensors(file, adapter):
-        wanted = type_of(tensor.name, values.shape, quantization, n_layers, tied)
-        kinds[tensor.name] = wanted
-        if delta is not None:
-            for kind in (wanted, *FINER.get(wanted, ())):
-                found = _kept(tensor.name, values, delta, quantize(values, kind), kind, raised=kind != wanted)
-                kinds[tensor.name] = kind
-                if found.slope >= LEAST_KEPT:
-                    break
-            kept.append(found)
-        advance(1)
-    return kinds, kept
+    with atomic(path, "wb+") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
+        model = GgufOut(
+            out, entries_of(file, changed), [(tensor.name, tensor.shape) for tensor in file.tensors],
+            file.header.alignment,
+        )  # fmt: skip
+        for tensor in file.tensors:
+            found = factors[tensor.name]
+            if found is None:
+                model.write(tensor.name, kinds[tensor.name], _copied(file, tensor, kinds[tensor.name]))
+            else:
+                kept.append(_touched(model, pool, file, tensor, found, kinds[tensor.name]))
+            advance(1)
+        model.close()
+    return kept
 
 
-def merged_tensors(
-    file: GgufFile, adapter: Adapter | None
-) -> Iterator[tuple[Any, NDArray[np.float32], NDArray[np.float32] | None]]:
-    """Each tensor of the base, one at a time in memory, with what the adapter adds already added."""
-    for tensor in file.reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        target = target_of(tensor.name, file)
-        delta = adapter.delta(target, values.shape) if adapter and target else None
-        yield tensor, (values if delta is None else values + delta), delta
+def wanted_types(file: GgufFile, quantization: str, touched: set[str]) -> dict[str, GGMLQuantizationType]:
+    """The target's rule for each touched tensor and for each that is not quantised yet; the others stay as they are."""
+    n_layers = int(file.need(f"{file.architecture}.block_count"))
+    tied = all(tensor.name != "output.weight" for tensor in file.tensors)
+    return {
+        tensor.name: tensor.kind
+        if quantization == "base" or (tensor.name not in touched and tensor.kind not in PLAIN)
+        else type_of(tensor.name, tensor.shape, quantization, n_layers, tied)
+        for tensor in file.tensors
+    }
 
 
-def copy_metadata(file: GgufFile, writer: GGUFWriter, changed: dict[str, Any]) -> None:
-    """All key-values of the base, in order, with some values replaced."""
-    for name, field in file.reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        kind, *sub = field.types
-        value = changed.get(name, field.contents())
-        writer.add_key_value(name, value, kind, sub[-1] if kind == GGUFValueType.ARRAY and sub else None)
-    present = {name for name in changed if name in file.reader.fields}
-    for name in changed.keys() - present:
-        kind = GGUFValueType.STRING if isinstance(changed[name], str) else GGUFValueType.UINT32
-        writer.add_key_value(name, changed[name], kind)
+def size_of(file: GgufFile, kinds: dict[str, GGMLQuantizationType]) -> int:
+    """Bytes of the tensors in their new types, before any of them takes a finer one."""
+    return sum(tensor.n_rows * row_bytes(tensor.shape[-1], kinds[tensor.name]) for tensor in file.tensors)
 
 
-def _raw_shape(shape: tuple[int, ...], kind: GGMLQuantizationType) -> tuple[int, ...]:
-    block, size = GGML_QUANT_SIZES[kind]
-    return (*shape[:-1], shape[-1] // block * size)
+def _factors(file: GgufFile, tensor: Tensor, adapter: Adapter | None) -> tuple[Weights, Weights] | None:
+    """A and B times the adapter's scale, so that the delta of some rows is B[rows] A; None for an untouched tensor."""
+    target = target_of(tensor.name, file)
+    found = adapter.factors(target, tensor.shape) if adapter and target else None
+    return None if adapter is None or found is None else (found[0], found[1] * np.float32(adapter.scale))
 
 
-def _kept(
-    name: str,
-    meant: NDArray[np.float32],
-    delta: NDArray[np.float32],
-    raw: NDArray[np.uint8],
-    kind: GGMLQuantizationType,
-    raised: bool,
-) -> Kept:
-    written = dequantize(raw, kind).astype(np.float64).reshape(meant.shape)
-    change = delta.astype(np.float64)
-    power = float((change**2).sum())
+def _copied(file: GgufFile, tensor: Tensor, kind: GGMLQuantizationType) -> Iterator[NDArray[np.uint8]]:
+    for rows in chunks_of(tensor):
+        yield file.raw(tensor, rows) if kind == tensor.kind else quantize(file.weights(tensor, rows), kind)
+
+
+def _touched(
+    model: GgufOut, pool: ThreadPoolExecutor, file: GgufFile, tensor: Tensor, factors: tuple[Weights, Weights],
+    wanted: GGMLQuantizationType,
+) -> Kept:  # fmt: skip
+    """Write a tensor in the wanted type, or again in a finer one until enough is kept."""
+    for kind in (wanted, *FINER.get(wanted, ())):
+        kept = Kept(tensor.name, kind.name, kind != wanted, 0.0, 0.0, 0.0)
+        sums = np.zeros(3)  # of delta squared, error times delta, and error squared
+
+        def chunks(kind: GGMLQuantizationType = kind, sums: NDArray[np.float64] = sums) -> Iterator[NDArray[np.uint8]]:
+            # As many chunks at a time as there are threads: the pool itself would read the whole tensor ahead.
+            every, at_once = list(chunks_of(tensor)), os.cpu_count() or 1
+            for start in range(0, len(every), at_once):
+                some = every[start : start + at_once]
+                for raw, found in pool.map(lambda rows: _merged(file, tensor, rows, factors, kind), some):
+                    np.add(sums, found, out=sums)
+                    yield raw
+
+        model.write(tensor.name, kind, chunks())
+        kept = _kept(kept, sums)
+        if kept.slope >= LEAST_KEPT:
+            return kept
+    raise GateRefused(
+        f"{kept.kind} keeps {kept.slope:.2f} of the fine-tune in {tensor.name}, {LEAST_KEPT} is needed; train longer "
+        'or at a higher rate, or set [export] quantization to "Q8_0" or "F16"'
+    )
+
+
+def _merged(
+    file: GgufFile, tensor: Tensor, rows: slice, factors: tuple[Weights, Weights], kind: GGMLQuantizationType
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Some rows in their new type, and what they add to the sums behind `Kept`."""
+    down, up = factors
+    delta = up[rows] @ down
+    meant = file.weights(tensor, rows) + delta
+    raw = quantize(meant, kind)
+    error = dequantize(raw, kind).astype(np.float32, copy=False).reshape(meant.shape) - meant
+    sums = [np.vdot(one, other) for one, other in ((delta, delta), (error, delta), (error, error))]
+    return raw, np.array(sums, dtype=np.float64)
+
+
+def _kept(kept: Kept, sums: NDArray[np.float64]) -> Kept:
+    power, along, noise = map(float, sums)
     if power == 0:
-        return Kept(name, kind.name, raised, 1.0, 0.0, 0.0)
-    error = written - meant
-    slope = 1 + float((error * change).sum()) / power
-    return Kept(name, kind.name, raised, slope, math.sqrt(float((error**2).sum()) / power), power)
+        return replace(kept, slope=1.0)
+    return replace(kept, slope=1 + along / power, noise=math.sqrt(noise / power), power=power)
 
 
-def overall(kept: list[Kept]) -> float:
+def overall(kept: Sequence[Kept]) -> float:
     """Share of the whole fine-tune that was written: slopes weighted by their deltas; 1 without an adapter."""
     power = sum(one.power for one in kept)
     return sum(one.slope * one.power for one in kept) / power if power else 1.0

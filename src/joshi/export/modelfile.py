@@ -1,61 +1,104 @@
-"""A Modelfile for `ollama create`: the template in Ollama's language, stop tokens, sampling and system prompt."""
+"""A Modelfile for `ollama create`: the template in Ollama's language, stop tokens, sampling and system prompt.
+
+Without a TEMPLATE Ollama takes the known one that looks nearest, and Phi-4's is near enough to ChatML to lose
+<|im_sep|>. So the base's own Jinja template is taken apart and written in Go's template language.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from joshi.errors import JoshiError
 from joshi.plan import Plan
-from joshi.prompt import ChatTokenizer
-from joshi.schema import Message
+from joshi.prompt import CHAT_TOKEN, ChatTokenizer
+from joshi.schema import Message, Role
 
-# Chat templates by the token that opens a turn and the one that ends its header.
-_TURN = (
-    ("<|im_start|>", "<|im_sep|>", "<|im_end|>", ""),  # Phi-4
-    ("<|im_start|>", "\n", "<|im_end|>", "\n"),  # ChatML
-)
+_ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What a chat template writes before and after each role's text, and before an answer."""
+
+    around: dict[Role, tuple[str, str]]
+    answer: str
+
+    def render(self, messages: list[Message]) -> str:
+        return "".join(m.content.join(self.around[m.role]) for m in messages) + self.answer
+
+    def go(self) -> str:
+        """In Go's template language; blanks in it count, so no action trims any."""
+        shared = {tuple(part.replace(role, "{{ .Role }}") for part in self.around[role]) for role in _ROLES}
+        if len(shared) == 1:
+            turn = "{{ .Content }}".join(shared.pop())
+        else:
+            system, user, assistant = ("{{ .Content }}".join(self.around[role]) for role in _ROLES)
+            turn = f'{{{{ if eq .Role "system" }}}}{system}{{{{ else if eq .Role "user" }}}}{user}'
+            turn += f"{{{{ else }}}}{assistant}{{{{ end }}}}"
+        return f"{{{{ range .Messages }}}}{turn}{{{{ end }}}}{self.answer}"
+
+
+def turns_of(tokenizer: ChatTokenizer) -> Turns:
+    """Take the base's chat template apart; BOS is left out where the tokenizer adds it, as Ollama does so too.
+
+    Raises:
+        JoshiError: it is no sequence of turns that begin and end alike, so Ollama could not be told of it.
+    """
+    roles: list[Role] = ["system", "user", "assistant", "user", "assistant", "user"]
+    talk = [Message(role=role, content=f"TEXT{i}END") for i, role in enumerate(roles)]
+    rendered = _without_bos(tokenizer, talk)
+    pieces = re.split("|".join(m.content for m in talk), rendered)
+    if len(pieces) != len(talk) + 1 or any(tokenizer.end_token not in piece for piece in pieces[1:]):
+        raise _underivable(rendered)
+    before = pieces[0]
+    around: dict[Role, tuple[str, str]] = {}
+    for message, piece in zip(talk, pieces[1:], strict=True):
+        end = piece.index(tokenizer.end_token) + len(tokenizer.end_token)
+        end += len(piece[end:]) - len(piece[end:].lstrip())  # a line break after the token belongs to the turn
+        around.setdefault(message.role, (before, piece[:end]))
+        before = piece[end:]
+    turns = Turns(around, before)
+    for length in (2, 4, 6):
+        if turns.render(talk[:length]) != _without_bos(tokenizer, talk[:length]):
+            raise _underivable(rendered)
+    if any("{{" in text for text in (turns.answer, *sum(turns.around.values(), ()))):
+        raise _underivable(rendered)
+    return turns
+
+
+def _without_bos(tokenizer: ChatTokenizer, messages: list[Message]) -> str:
+    return tokenizer.render(messages).removeprefix(tokenizer.bos_token)
+
+
+def _underivable(rendered: str) -> JoshiError:
+    return JoshiError(
+        f"the base's chat template does not write turns that begin and end alike (it renders {rendered[:60]!r}…), so "
+        "none can be derived for Ollama, which would guess one; choose a base of the Phi-4, Phi-3, ChatML or Llama 3 "
+        "family"
+    )
 
 
 def modelfile(plan: Plan, tokenizer: ChatTokenizer) -> str:
     """The Modelfile of the exported GGUF beside it.
 
     Raises:
-        JoshiError: the base's chat template is of no known family; without a TEMPLATE Ollama would guess one.
+        JoshiError: no template can be derived, or a text holds what a Modelfile cannot.
     """
-    opening, header_end, end, gap = _family(tokenizer)
-    turn = f"{opening}{{{{ .Role }}}}{header_end}{{{{ .Content }}}}{end}{gap}"
-    template = f"{{{{- range .Messages }}}}{turn}{{{{- end }}}}{opening}assistant{header_end}"
-    stops = dict.fromkeys([tokenizer.end_token, opening])
+    turns = turns_of(tokenizer)
+    system = plan.model.system_prompt
+    if '"""' in system:
+        raise JoshiError('joshi.toml: [model] system_prompt holds """, which a Modelfile cannot; reword it')
+    opening = CHAT_TOKEN.search(turns.around["user"][0])
+    stops = dict.fromkeys([tokenizer.end_token, *([opening[0]] if opening else [])])
     release = plan.release
     lines = [
         f"FROM ./{plan.model.name}.gguf",
-        f'TEMPLATE """{template}"""',
-        f'SYSTEM """{plan.model.system_prompt}"""',
+        f'TEMPLATE """{turns.go()}"""',
+        f'SYSTEM """{system}"""',
         *[f'PARAMETER stop "{stop}"' for stop in stops],
         f"PARAMETER temperature {release.temperature}",
         f"PARAMETER top_p {release.top_p}",
         f"PARAMETER num_ctx {release.num_ctx}",
     ]
-    if '"""' in plan.model.system_prompt:
-        raise JoshiError('joshi.toml: [model] system_prompt holds """, which a Modelfile cannot; reword it')
     return "\n".join(lines) + "\n"
-
-
-def render_family(messages: list[Message], tokenizer: ChatTokenizer) -> str:
-    """What Ollama makes of the messages with the Modelfile's template; equal to the base's own rendering."""
-    opening, header_end, end, gap = _family(tokenizer)
-    turns = "".join(f"{opening}{m.role}{header_end}{m.content}{end}{gap}" for m in messages)
-    return f"{turns}{opening}assistant{header_end}"
-
-
-def _family(tokenizer: ChatTokenizer) -> tuple[str, str, str, str]:
-    probe = [Message(role="system", content="S"), Message(role="user", content="U")]
-    probe += [Message(role="assistant", content="A"), Message(role="user", content="V")]
-    rendered = tokenizer.render(probe)
-    for family in _TURN:
-        opening, header_end, end, gap = family
-        turns = "".join(f"{opening}{m.role}{header_end}{m.content}{end}{gap}" for m in probe)
-        if rendered == f"{turns}{opening}assistant{header_end}":
-            return family
-    raise JoshiError(
-        f"the base's chat template is neither Phi-4's nor ChatML (it renders {rendered[:60]!r}…), and Ollama would "
-        "guess one; choose a base of these families"
-    )

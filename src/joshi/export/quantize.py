@@ -22,11 +22,14 @@ FINER = {
     Type.Q4_K: (Type.Q5_K, Type.Q6_K, Type.Q8_0),
     Type.Q5_K: (Type.Q6_K, Type.Q8_0),
     Type.Q6_K: (Type.Q8_0,),
+    Type.Q4_0: (Type.Q5_0, Type.Q8_0),
+    Type.Q4_1: (Type.Q5_1, Type.Q8_0),
     Type.Q5_0: (Type.Q8_0,),
     Type.Q5_1: (Type.Q8_0,),
 }
+PLAIN = (Type.F32, Type.F16, Type.BF16)  # not quantised
 # Values of general.file_type (llama.h, llama_ftype).
-FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15}
+FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
 
 
 @cache
@@ -55,7 +58,11 @@ def quantize(rows: NDArray[np.float32], kind: Type) -> NDArray[np.uint8]:
     if kind == Type.F32:
         return rows.astype(np.float32).view(np.uint8)
     if kind == Type.F16:
-        return rows.astype(np.float16).view(np.uint8)
+        with np.errstate(over="ignore"):
+            half = rows.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise JoshiError('a merged weight is too large for fp16; set [export] quantization to "Q8_0"')
+        return half.view(np.uint8)
     n_rows, n_columns = rows.shape
     block, size = GGML_QUANT_SIZES[kind]
     if n_columns % block:
@@ -77,20 +84,19 @@ def type_of(tensor: str, shape: tuple[int, ...], target: str, n_layers: int, tie
     """
     if len(shape) < 2:
         return Type.F32
-    if target == "F16":
-        return Type.F16
-    if target == "Q8_0":
-        return Type.Q8_0
-    kind = _q4_k_m(tensor, n_layers, tied)
+    if target in ("F16", "Q8_0"):
+        return Type[target]
+    kind = _mixed(tensor, target, n_layers, tied)
     return kind if shape[-1] % 256 == 0 else _FALLBACK[kind]
 
 
-def _q4_k_m(tensor: str, n_layers: int, tied: bool) -> Type:
-    if tensor == "output.weight" or (tensor == "token_embd.weight" and tied):
+def _mixed(tensor: str, target: str, n_layers: int, tied: bool) -> Type:
+    if target == "Q6_K" or tensor == "output.weight" or (tensor == "token_embd.weight" and tied):
         return Type.Q6_K
+    usual, finer = (Type.Q4_K, Type.Q5_K) if target == "Q4_K_M" else (Type.Q5_K, Type.Q6_K)
     if found := re.fullmatch(r"blk\.(\d+)\.(attn_v|ffn_down)\.weight", tensor):
-        return Type.Q6_K if _more_bits(int(found[1]), n_layers) else Type.Q4_K
-    return Type.Q5_K if tensor.endswith("attn_qkv.weight") else Type.Q4_K
+        return Type.Q6_K if _more_bits(int(found[1]), n_layers) else usual
+    return finer if tensor.endswith("attn_qkv.weight") else usual
 
 
 def _more_bits(layer: int, n_layers: int) -> bool:

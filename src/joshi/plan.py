@@ -28,8 +28,8 @@ class ModelSection(Section):
     name: str = Field("phi4-joshi", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="name of the tuned model")
     base: str = Field(
         "ollama:phi4",
-        pattern=r"^(ollama:.+|gguf:.+|builtin:smollm2)$",
-        description="the base model: ollama:NAME[:TAG], gguf:PATH or builtin:smollm2",
+        pattern=r"^(ollama:.+|gguf:.+|hf:.+|builtin:smollm2)$",
+        description="the base model: ollama:NAME[:TAG], gguf:PATH, hf:FOLDER or builtin:smollm2",
     )
     system_prompt: str = Field(SYSTEM_PROMPT, min_length=1, description="what production sends as system message")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from joshi.base.checkpoint import imported
 from joshi.base.gguf_file import GgufFile
 from joshi.base.ollama import find_model
 from joshi.errors import JoshiError, Unavailable
@@ -27,9 +29,32 @@ def find_base(base: str, root: Path, environment: Mapping[str, str] | None = Non
             if not path.is_file():
                 raise JoshiError(f'joshi.toml: [model] base = "{base}": {path} does not exist; name a GGUF file')
             return GgufFile(path)
+        case "hf":
+            return GgufFile(imported(_checkpoint(name, base, root), root / ".joshi" / "base"))
         case "ollama":
             return GgufFile(find_model(name, environment).weights)
-    raise JoshiError(f"{base!r} names no base; write ollama:NAME[:TAG], gguf:PATH or builtin:smollm2")
+    raise JoshiError(f"{base!r} names no base; write ollama:NAME[:TAG], gguf:PATH, hf:FOLDER or builtin:smollm2")
+
+
+def _checkpoint(name: str, base: str, root: Path) -> Path:
+    """The folder, or the snapshot of a repository; it is downloaded only where HF_HUB_OFFLINE=0 allows that."""
+    folder = (root / Path(name).expanduser()).resolve()
+    if folder.is_dir():
+        return folder
+    if os.environ.get("HF_HUB_OFFLINE", "1") != "0":
+        raise Unavailable(
+            f'joshi.toml: [model] base = "{base}": {folder} does not exist; name a folder with config.json, '
+            "tokenizer.json and *.safetensors, or set HF_HUB_OFFLINE=0 to download a repository of that name"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise Unavailable(
+            f'joshi.toml: [model] base = "{base}": no such folder, and the download failed ({type(error).__name__})'
+        ) from error
 
 
 def _embedded() -> Path:

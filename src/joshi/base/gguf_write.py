@@ -11,7 +11,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
-from joshi.base.gguf_file import ALIGNMENT, ARRAY, BOOL, FLOAT32, FORMATS, MAGIC, STRING, UINT32, GgufFile
+from joshi.base.gguf_file import ALIGNMENT, ARRAY, BOOL, FLOAT32, FORMATS, INT32, MAGIC, STRING, UINT32, GgufFile
 
 VERSION = 3
 
@@ -28,6 +28,11 @@ def entry(key: str, value: str | bool | int | float | Sequence[str]) -> bytes:
         case float():
             return _text(key) + struct.pack("<I" + FORMATS[FLOAT32], FLOAT32, value)
     return _text(key) + struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_text, value))
+
+
+def integers(key: str, values: Sequence[int]) -> bytes:
+    """An array of int32 as it stands in a file."""
+    return _text(key) + struct.pack(f"<IIQ{len(values)}i", ARRAY, INT32, len(values), *values)
 
 
 def entries_of(file: GgufFile, changed: dict[str, Any]) -> list[bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from joshi.base.gguf_file import GgufFile
@@ -58,13 +58,24 @@ def target_of(tensor: str, file: GgufFile) -> Target | None:
     raise JoshiError(f"{file.path}: tensor {tensor} is not known in a {file.architecture} model")
 
 
-def to_rope_halves(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def gguf_name(stem: str, architecture: str) -> str | None:
+    """The inverse of `target_of`, of names without their .weight; None for one that is not known."""
+    if found := re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem):
+        names = {mapped: name for name, mapped in _LAYER.items()}
+        if architecture == "phi3":
+            names["mlp.gate_up_proj"] = "ffn_up"
+        name = names.get(found[2])
+        return f"blk.{found[1]}.{name}" if name else None
+    return {mapped: name for name, mapped in _TOP.items()}.get(stem)
+
+
+def to_rope_halves(rows: NDArray[Any], heads: int) -> NDArray[Any]:
     """llama.cpp pairs neighbouring rows for rope, transformers pairs halves: GGUF order to transformers'."""
     size = rows.shape[0] // heads
     return rows.reshape(heads, size // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def to_rope_pairs(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def to_rope_pairs(rows: NDArray[Any], heads: int) -> NDArray[Any]:
     """The inverse of `to_rope_halves`."""
     size = rows.shape[0] // heads
     return rows.reshape(heads, 2, size // 2, -1).swapaxes(1, 2).reshape(rows.shape)

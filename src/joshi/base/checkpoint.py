@@ -1,0 +1,199 @@
+"""A transformers checkpoint (config.json, tokenizer.json, *.safetensors) as one GGUF, a run of rows at a time.
+
+Every later stage then knows one kind of base. Weights keep their precision; names, order of rows, metadata and
+tokenizer are those of llama.cpp's convert_hf_to_gguf.py, which the tests compare with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gguf import GGMLQuantizationType as Type
+from numpy.typing import NDArray
+
+from joshi.base.gguf_file import CHUNK_WEIGHTS
+from joshi.base.gguf_write import GgufOut, entry, row_bytes
+from joshi.base.tensors import SUPPORTED, gguf_name, to_rope_pairs
+from joshi.base.vocabulary import read_json, vocabulary_entries
+from joshi.errors import JoshiError, Unavailable
+from joshi.workspace import atomic, make_folder, require_space, sha256_json
+
+KINDS = {"BF16": Type.BF16, "F16": Type.F16, "F32": Type.F32}  # safetensors' names of the types that are read
+FILE_TYPES = {Type.F32: 0, Type.F16: 1, Type.BF16: 32}  # llama.h, llama_ftype
+
+
+def imported(folder: Path, store: Path) -> Path:
+    """The checkpoint's GGUF in `store`, made if it is not there or the checkpoint has changed.
+
+    Raises:
+        JoshiError: the checkpoint is damaged, or of an architecture that is not supported.
+        Unavailable: torch, which reads its weights, is not installed.
+    """
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.jinja")])
+    facts = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    path = store / f"{folder.name}-{sha256_json(facts)[:12]}.gguf"
+    if not path.is_file():
+        convert(folder, path)
+    return path
+
+
+def convert(folder: Path, path: Path) -> None:
+    """Write the checkpoint as a GGUF; raises as `imported` does."""
+    config = read_json(folder / "config.json")
+    architecture = config.get("model_type")
+    if architecture not in SUPPORTED:
+        raise JoshiError(
+            f"{folder}/config.json: model_type {architecture!r} cannot be trained; {' and '.join(SUPPORTED)} can"
+        )
+    _require_plain(folder, config)
+    with contextlib.ExitStack() as stack:
+        tensors = _open(folder, str(architecture), config, stack)
+        kinds = {name: _kind(folder, name, one) for name, (_, one) in tensors.items()}
+        main = max(kinds.values(), key=list(kinds.values()).count)
+        entries = [
+            *_entries(folder, str(architecture), config), entry("general.file_type", FILE_TYPES[main]),
+            *vocabulary_entries(folder, int(_need(folder, config, "vocab_size"))),
+        ]  # fmt: skip
+        shapes = {name: tuple(map(int, one.get_shape())) for name, (_, one) in tensors.items()}
+        size = sum(math.prod(shapes[name][:-1]) * row_bytes(shapes[name][-1], kinds[name]) for name in tensors)
+        require_space(make_folder(path.parent), size, path.name)
+        with atomic(path, "wb+") as out:
+            model = GgufOut(out, entries, list(shapes.items()))
+            for name, (heads, one) in tensors.items():
+                model.write(name, kinds[name], _rows(one, shapes[name], kinds[name], heads))
+            model.close()
+
+
+def _open(
+    folder: Path, architecture: str, config: dict[str, Any], stack: contextlib.ExitStack
+) -> dict[str, tuple[int, Any]]:
+    """By GGUF name and in the GGUF's order: the heads that rope's order of rows asks for, and the tensor's slice."""
+    try:
+        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import load_file  # noqa: F401 - numpy has no bf16: torch reads it
+    except ImportError as error:
+        raise Unavailable(f"{folder}: reading a checkpoint needs torch; install joshi[train]") from error
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise JoshiError(f"{folder} holds no *.safetensors file; no other format is read, as pickles can run code")
+    heads, key_heads = int(_need(folder, config, "num_attention_heads")), _key_heads(folder, config)
+    found: dict[str, tuple[int, Any]] = {}
+    for path in paths:
+        try:
+            file = stack.enter_context(safe_open(path, framework="pt"))
+        except (OSError, SafetensorError) as error:
+            raise JoshiError(f"{path} is damaged: {error}; get the file again") from error
+        for name in file.keys():  # noqa: SIM118
+            if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+                continue
+            stem, _, kind = name.rpartition(".")
+            mapped = gguf_name(stem, architecture)
+            if mapped is None or kind != "weight":
+                raise JoshiError(f"{path}: tensor {name} is not known in a {architecture} model")
+            n_heads = {"attn_q": heads, "attn_k": key_heads}.get(mapped.rpartition(".")[2], 0)
+            found[f"{mapped}.weight"] = (n_heads, file.get_slice(name))
+    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Embedding, layers by number, final norm, output."""
+    layer = re.match(r"blk\.(\d+)\.", name)
+    if layer:
+        return int(layer[1]), name
+    return (-1 if name.startswith("token_embd") else 1 << 20), name
+
+
+def _kind(folder: Path, name: str, one: Any) -> Type:
+    stored = one.get_dtype()
+    if stored not in KINDS:
+        raise JoshiError(f"{folder}: tensor {name} has type {stored}; {', '.join(KINDS)} are read")
+    return Type.F32 if len(one.get_shape()) == 1 else KINDS[stored]  # llama.cpp wants norms in fp32
+
+
+def _rows(one: Any, shape: tuple[int, ...], kind: Type, heads: int) -> Iterator[NDArray[Any]]:
+    import torch
+
+    step = max(1, CHUNK_WEIGHTS // shape[-1])
+    head = shape[0] // heads if heads else 1
+    step = max(head, step // head * head)  # rope reorders the rows of a head
+    for start in range(0, shape[0], step):
+        values = one[start : start + step]
+        typed = values.to(torch.float32) if kind == Type.F32 else values.contiguous().view(torch.int16)
+        raw = typed.numpy()
+        yield to_rope_pairs(raw, len(raw) // head) if heads else raw
+
+
+def _entries(folder: Path, architecture: str, config: dict[str, Any]) -> list[bytes]:
+    def need(key: str) -> Any:
+        return _need(folder, config, key)
+
+    heads = int(need("num_attention_heads"))
+    values: dict[str, Any] = {
+        "context_length": int(need("max_position_embeddings")),
+        "embedding_length": int(need("hidden_size")),
+        "feed_forward_length": int(need("intermediate_size")),
+        "block_count": int(need("num_hidden_layers")),
+        "attention.head_count": heads,
+        "attention.head_count_kv": _key_heads(folder, config),
+        "attention.layer_norm_rms_epsilon": float(need("rms_norm_eps")),
+        "rope.dimension_count": int(need("hidden_size")) // heads,
+        "rope.freq_base": float(_rope(config).get("rope_theta", 10_000.0)),
+    }
+    if architecture == "llama":
+        values["vocab_size"] = int(need("vocab_size"))
+    else:
+        original = config.get("original_max_position_embeddings") or values["context_length"]
+        values |= {
+            "rope.scaling.original_context_length": int(original),
+            "attention.sliding_window": int(config.get("sliding_window") or 0),
+        }
+    return [
+        entry("general.architecture", architecture),
+        entry("general.type", "model"),
+        entry("general.name", folder.name),
+        entry("general.quantization_version", 2),  # of ggml's block layouts
+        *[entry(f"{architecture}.{key}", value) for key, value in values.items()],
+    ]
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """As transformers 5 writes it, and as it was written before."""
+    found = config.get("rope_parameters") or {
+        **(config.get("rope_scaling") or {}),
+        "rope_theta": config.get("rope_theta"),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _require_plain(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse what would be trained or served wrongly."""
+    rope = _rope(config)
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    size = int(_need(folder, config, "hidden_size")) // int(_need(folder, config, "num_attention_heads"))
+    for found, what in (
+        (kind != "default", f"scaled rope ({kind})"),
+        (
+            float(rope.get("partial_rotary_factor", config.get("partial_rotary_factor")) or 1) != 1,
+            "a partly rotated head",
+        ),
+        ((config.get("head_dim") or size) != size, "heads that do not divide the hidden size"),
+        (config.get("attention_bias") or config.get("mlp_bias"), "biases"),
+        (config.get("hidden_act", "silu") != "silu", f"the activation {config.get('hidden_act')}"),
+    ):
+        if found:
+            raise JoshiError(f"{folder}/config.json: {what} is not supported yet; choose another base")
+
+
+def _key_heads(folder: Path, config: dict[str, Any]) -> int:
+    return int(config.get("num_key_value_heads") or _need(folder, config, "num_attention_heads"))
+
+
+def _need(folder: Path, config: dict[str, Any], key: str) -> Any:
+    if config.get(key) is None:
+        raise JoshiError(f"{folder}/config.json lacks {key}; get the checkpoint again")
+    return config[key]

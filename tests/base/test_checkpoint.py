@@ -1,0 +1,145 @@
+"""A checkpoint of transformers becomes a GGUF that llama.cpp and training read alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Type
+
+from joshi.base.checkpoint import convert
+from joshi.base.find import find_base
+from joshi.base.gguf_file import GgufFile
+from joshi.base.tokenizer import chat_tokenizer
+from joshi.base.weights import load_model
+from joshi.errors import JoshiError, Unavailable
+from joshi.llama import running
+from joshi.plan import Plan
+from joshi.prompt import ChatTokenizer
+from joshi.schema import Message
+
+from .checkpoints import PHI4_TEMPLATE, phi4_tokenizer, save
+
+TEXTS = [
+    "Could you confirm 12,450 by 14 March?", "  two  spaces\n\n\nand lines\t", "Straße, naïve café — “quoted” 東京 🙂",
+    "it's we'll I'D o'clock", "x" * 70 + "1234567890", "",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["phi3", "llama"])
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: ChatTokenizer
+) -> tuple[Path, Any, GgufFile]:
+    """The folder, its model and its GGUF: a tiny Phi-4, and a tiny Llama with tied embeddings."""
+    folder = tmp_path_factory.mktemp(request.param) / "tiny"
+    if request.param == "phi3":
+        model = save(folder, "phi3", phi4_tokenizer(), PHI4_TEMPLATE, torch.bfloat16)
+    else:
+        tokenizer.tokenizer.encode_special_tokens = False
+        model = save(
+            folder, "llama", tokenizer.tokenizer, tokenizer.template, torch.float16, tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
+        )  # fmt: skip
+    return folder, model, find_base(f"hf:{folder}", folder.parent)
+
+
+def test_weights_come_through_bit_for_bit(both: tuple[Path, Any, GgufFile]) -> None:
+    _, model, file = both
+    ours, theirs = load_model(file).state_dict(), model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert {t.kind for t in file.tensors if len(t.shape) == 1} == {Type.F32}
+    assert {t.kind for t in file.tensors if len(t.shape) == 2} < {Type.BF16, Type.F16}
+
+
+def test_training_and_llama_cpp_see_one_model(both: tuple[Path, Any, GgufFile]) -> None:
+    _, model, file = both
+    ids = torch.randint(0, 2000, (1, 48), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.allclose(load_model(file).eval()(ids).logits, model(ids).logits, atol=1e-4)
+        expected = model(ids).logits[0, -1].log_softmax(-1)
+    with running(file.path, Plan()) as address, httpx.Client(base_url=address, timeout=60) as client:
+        body = {"prompt": ids[0].tolist(), "n_predict": 1, "n_probs": 20, "temperature": 0, "cache_prompt": False}
+        found = client.post("/completion", json=body).json()["completion_probabilities"][0]["top_logprobs"]
+    assert (
+        max(abs(one["logprob"] - float(expected[one["id"]])) for one in found) < 0.05
+    )  # bf16 products round activations too
+    assert found[0]["id"] == int(expected.argmax())
+
+
+def test_llama_cpp_tokenises_alike(both: tuple[Path, Any, GgufFile]) -> None:
+    _, _, file = both
+    chat = chat_tokenizer(file)
+    prompt = chat.render([Message(role="system", content="Be brief."), Message(role="user", content="Hello?")])
+    with running(file.path, Plan()) as address, httpx.Client(base_url=address, timeout=60) as client:
+        for text, special in [*((text, False) for text in TEXTS), (prompt, True)]:
+            wanted = {"content": text, "parse_special": special, "add_special": False}
+            chat.tokenizer.encode_special_tokens = not special
+            assert client.post("/tokenize", json=wanted).json()["tokens"] == chat.tokenizer.encode(text).ids
+
+
+def test_it_is_converted_once_and_again_when_it_changes(both: tuple[Path, Any, GgufFile]) -> None:
+    folder, _, file = both
+    made = file.path.stat().st_mtime_ns
+    assert find_base(f"hf:{folder}", folder.parent).path.stat().st_mtime_ns == made
+    config = folder / "generation_config.json"
+    config.write_text("{}")
+    assert find_base(f"hf:{folder}", folder.parent).path != file.path
+
+
+def changed(folder: Path, name: str, **values: Any) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("config.json", {"model_type": "qwen2"}, "model_type 'qwen2' cannot be trained"),
+        ("config.json", {"rope_scaling": {"type": "longrope"}, "rope_parameters": None}, r"scaled rope \(longrope\)"),
+        ("config.json", {"partial_rotary_factor": 0.75}, "a partly rotated head is not supported"),
+        ("config.json", {"head_dim": 64}, "heads that do not divide"),
+        ("config.json", {"attention_bias": True}, "biases is not supported"),
+        ("config.json", {"rms_norm_eps": None}, "config.json lacks rms_norm_eps"),
+        ("config.json", {"vocab_size": 100}, "the embedding has 100 rows"),
+        ("tokenizer.json", {"model": {"type": "Unigram"}}, "tokenizer Unigram is not supported"),
+        ("tokenizer.json", {"model": {"type": "BPE"}}, "tokenizer.json is damaged"),
+        ("tokenizer.json", {"pre_tokenizer": {"type": "Whitespace"}}, "splits text in a way that is not known"),
+    ],
+)
+def test_what_would_go_wrong_later_is_refused(name: str, values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save(tmp_path / "tiny", "llama", phi4_tokenizer(), PHI4_TEMPLATE, torch.float32)
+    changed(tmp_path / "tiny", name, **values)
+    with pytest.raises(JoshiError, match=message):
+        convert(tmp_path / "tiny", tmp_path / "out.gguf")
+    assert not list(tmp_path.glob("*.gguf*"))
+
+
+def test_damaged_and_missing_files_are_one_sentence(tmp_path: Path) -> None:
+    folder, out = tmp_path / "tiny", tmp_path / "out.gguf"
+    save(folder, "llama", phi4_tokenizer(), PHI4_TEMPLATE, torch.float32)
+    shard = min(folder.glob("*.safetensors"))
+    whole = shard.read_bytes()
+    for content in (whole[:100], b"\x80\x04pickle", b"\xff" * 8 + whole[8:]):
+        shard.write_bytes(content)
+        with pytest.raises(JoshiError, match=rf"{shard.name} is damaged"):
+            convert(folder, out)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(JoshiError, match="pickles can run code"):
+        convert(folder, out)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(JoshiError, match=r"config\.json cannot be read"):
+        convert(folder, out)
+    assert not list(tmp_path.glob("*.gguf*"))
+
+
+def test_a_repository_is_not_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Unavailable, match="set HF_HUB_OFFLINE=0 to download"):
+        find_base("hf:microsoft/phi-4", tmp_path)

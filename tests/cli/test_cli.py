@@ -94,6 +94,26 @@ def test_doctor_reports_as_json(workspace: Path) -> None:
     assert report["base"]["parameters"] == 134_515_008
 
 
+def test_base_show_looks_at_any_base_and_needs_no_workspace(tmp_path: Path) -> None:
+    done = joshi("base", "show", "builtin:smollm2", "--json", workspace=tmp_path)
+    report = json.loads(done.stdout)
+    assert report["end_of_turn"] == "<|im_end|>"
+    assert report["ollama_template"].startswith("{{ range .Messages }}<|im_start|>{{ .Role }}\n")
+    assert report["exported_bytes"] < report["training_bytes"]
+    assert "SmolLM2" in joshi("base", "show", "builtin:smollm2", workspace=tmp_path).stdout.replace(
+        "Smollm2", "SmolLM2"
+    )
+    for line, code, message in (
+        ("gguf:none.gguf", 1, "does not exist"),
+        ("ollama:nothing-of-this-name", 4, "ollama pull nothing-of-this-name:latest"),
+        ("phi4", 1, "names no base; write ollama:NAME"),
+    ):
+        done = joshi("base", "show", line, workspace=tmp_path)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert message in done.stderr
+    assert joshi("base", "show", workspace=tmp_path).returncode == 2  # whose base?
+
+
 def test_redact_reads_standard_input(workspace: Path) -> None:
     done = joshi("redact", "-", workspace=workspace, stdin="Mail anna@firm.example, £12,450.\n")
     assert done.returncode == 0

@@ -95,6 +95,8 @@ def _open(
             mapped = gguf_name(stem, architecture)
             if mapped is None or kind != "weight":
                 raise JoshiError(f"{path}: tensor {name} is not known in a {architecture} model")
+            if f"{mapped}.weight" in found:
+                raise JoshiError(f"{path}: tensor {name} is in another file too; get the checkpoint again")
             n_heads = {"attn_q": heads, "attn_k": key_heads}.get(mapped.rpartition(".")[2], 0)
             found[f"{mapped}.weight"] = (n_heads, file.get_slice(name))
     return dict(sorted(found.items(), key=lambda item: _place(item[0])))

@@ -29,7 +29,7 @@ STRING, ARRAY, BOOL, UINT32, INT32, FLOAT32 = 8, 9, 7, 4, 5, 6
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", UINT32: "I", INT32: "i", FLOAT32: "f", BOOL: "?", 10: "Q", 11: "q", 12: "d"}
 # Far above what models have: Phi-4 has 243 tensors, 30 keys and 200,000 tokens and merges.
 MOST_ENTRIES, MOST_ELEMENTS, MOST_TEXT = 1 << 16, 1 << 24, 1 << 26
-CHUNK_WEIGHTS = 1 << 22  # of a tensor that are dequantised at one time: 16 MB in fp32
+CHUNK_WEIGHTS = 1 << 20  # of a tensor that are dequantised at one time: 4 MB in fp32
 
 
 class DamageError(Exception):

@@ -29,7 +29,7 @@ seed = 7
 
 [model]
 name = "phi4-joshi"
-base = "ollama:phi4" # or gguf:PATH, or builtin:smollm2 to try things out
+base = "ollama:phi4" # or gguf:PATH, hf:FOLDER, or builtin:smollm2 to try things out
 
 [transcripts]
 paths = ["transcripts"]

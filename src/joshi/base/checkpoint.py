@@ -57,7 +57,7 @@ def convert(folder: Path, path: Path) -> None:
         main = max(kinds.values(), key=list(kinds.values()).count)
         entries = [
             *_entries(folder, str(architecture), config), entry("general.file_type", FILE_TYPES[main]),
-            *vocabulary_entries(folder, int(_need(folder, config, "vocab_size"))),
+            *vocabulary_entries(folder, _integer(folder, config, "vocab_size")),
         ]  # fmt: skip
         shapes = {name: tuple(map(int, one.get_shape())) for name, (_, one) in tensors.items()}
         size = sum(math.prod(shapes[name][:-1]) * row_bytes(shapes[name][-1], kinds[name]) for name in tensors)
@@ -81,7 +81,7 @@ def _open(
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise JoshiError(f"{folder} holds no *.safetensors file; no other format is read, as pickles can run code")
-    heads, key_heads = int(_need(folder, config, "num_attention_heads")), _key_heads(folder, config)
+    heads, key_heads = _integer(folder, config, "num_attention_heads"), _key_heads(folder, config)
     found: dict[str, tuple[int, Any]] = {}
     for path in paths:
         try:
@@ -99,7 +99,19 @@ def _open(
                 raise JoshiError(f"{path}: tensor {name} is in another file too; get the checkpoint again")
             n_heads = {"attn_q": heads, "attn_k": key_heads}.get(mapped.rpartition(".")[2], 0)
             found[f"{mapped}.weight"] = (n_heads, file.get_slice(name))
+    _require_shapes(folder, found)
     return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _require_shapes(folder: Path, tensors: dict[str, tuple[int, Any]]) -> None:
+    if not tensors:
+        raise JoshiError(f"{folder}: its *.safetensors hold no tensor; get the checkpoint again")
+    for name, (heads, one) in tensors.items():
+        shape = one.get_shape()
+        if not 1 <= len(shape) <= 2 or 0 in shape or (heads and shape[0] % (2 * heads)):
+            raise JoshiError(
+                f"{folder}: {name} has the shape {shape}, which no such model has; get the checkpoint again"
+            )
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -131,28 +143,30 @@ def _rows(one: Any, shape: tuple[int, ...], kind: Type, heads: int) -> Iterator[
 
 
 def _entries(folder: Path, architecture: str, config: dict[str, Any]) -> list[bytes]:
-    def need(key: str) -> Any:
-        return _need(folder, config, key)
+    def integer(key: str) -> int:
+        return _integer(folder, config, key)
 
-    heads = int(need("num_attention_heads"))
+    heads = integer("num_attention_heads")
     values: dict[str, Any] = {
-        "context_length": int(need("max_position_embeddings")),
-        "embedding_length": int(need("hidden_size")),
-        "feed_forward_length": int(need("intermediate_size")),
-        "block_count": int(need("num_hidden_layers")),
+        "context_length": integer("max_position_embeddings"),
+        "embedding_length": integer("hidden_size"),
+        "feed_forward_length": integer("intermediate_size"),
+        "block_count": integer("num_hidden_layers"),
         "attention.head_count": heads,
         "attention.head_count_kv": _key_heads(folder, config),
-        "attention.layer_norm_rms_epsilon": float(need("rms_norm_eps")),
-        "rope.dimension_count": int(need("hidden_size")) // heads,
-        "rope.freq_base": float(_rope(config).get("rope_theta", 10_000.0)),
+        "attention.layer_norm_rms_epsilon": _number(folder, "rms_norm_eps", config.get("rms_norm_eps")),
+        "rope.dimension_count": integer("hidden_size") // heads,
+        "rope.freq_base": _number(folder, "rope_theta", _rope(config).get("rope_theta", 10_000.0)),
     }
     if architecture == "llama":
-        values["vocab_size"] = int(need("vocab_size"))
+        values["vocab_size"] = integer("vocab_size")
     else:
-        original = config.get("original_max_position_embeddings") or values["context_length"]
+        original = "original_max_position_embeddings"
         values |= {
-            "rope.scaling.original_context_length": int(original),
-            "attention.sliding_window": int(config.get("sliding_window") or 0),
+            "rope.scaling.original_context_length": integer(
+                original if config.get(original) else "max_position_embeddings"
+            ),
+            "attention.sliding_window": integer("sliding_window") if config.get("sliding_window") else 0,
         }
     return [
         entry("general.architecture", architecture),
@@ -165,10 +179,10 @@ def _entries(folder: Path, architecture: str, config: dict[str, Any]) -> list[by
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
     """As transformers 5 writes it, and as it was written before."""
-    found = config.get("rope_parameters") or {
-        **(config.get("rope_scaling") or {}),
-        "rope_theta": config.get("rope_theta"),
-    }
+    now, before = config.get("rope_parameters"), config.get("rope_scaling")
+    found = now if isinstance(now, dict) and now else {"rope_theta": config.get("rope_theta")}
+    if isinstance(before, dict) and found is not now:
+        found |= before
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -176,13 +190,11 @@ def _require_plain(folder: Path, config: dict[str, Any]) -> None:
     """Refuse what would be trained or served wrongly."""
     rope = _rope(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
-    size = int(_need(folder, config, "hidden_size")) // int(_need(folder, config, "num_attention_heads"))
+    size = _integer(folder, config, "hidden_size") // _integer(folder, config, "num_attention_heads")
+    rotated = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
     for found, what in (
         (kind != "default", f"scaled rope ({kind})"),
-        (
-            float(rope.get("partial_rotary_factor", config.get("partial_rotary_factor")) or 1) != 1,
-            "a partly rotated head",
-        ),
+        ((rotated or 1) != 1, "a partly rotated head"),
         ((config.get("head_dim") or size) != size, "heads that do not divide the hidden size"),
         (config.get("attention_bias") or config.get("mlp_bias"), "biases"),
         (config.get("hidden_act", "silu") != "silu", f"the activation {config.get('hidden_act')}"),
@@ -192,10 +204,24 @@ def _require_plain(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _key_heads(folder: Path, config: dict[str, Any]) -> int:
-    return int(config.get("num_key_value_heads") or _need(folder, config, "num_attention_heads"))
+    return _integer(
+        folder, config, "num_key_value_heads" if config.get("num_key_value_heads") else "num_attention_heads"
+    )
 
 
-def _need(folder: Path, config: dict[str, Any], key: str) -> Any:
-    if config.get(key) is None:
-        raise JoshiError(f"{folder}/config.json lacks {key}; get the checkpoint again")
-    return config[key]
+def _integer(folder: Path, config: dict[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or not 0 < value < 1 << 31:
+        raise _wrong(folder, key, value)
+    return value
+
+
+def _number(folder: Path, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
+        raise _wrong(folder, key, value)
+    return float(value)
+
+
+def _wrong(folder: Path, key: str, value: Any) -> JoshiError:
+    found = "lacks" if value is None else f"has {str(value)[:40]!r} as"
+    return JoshiError(f"{folder}/config.json {found} {key}, where a positive number belongs; get the checkpoint again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,25 @@ def vocabulary_entries(folder: Path, size: int) -> list[bytes]:
     Raises:
         JoshiError: a tokenizer of another family, a split that llama.cpp has no name for, or no chat template.
     """
-    path = folder / "tokenizer.json"
-    tokenizer = read_json(path)
+    tokenizer = read_json(folder / "tokenizer.json")
     settings = read_json(folder / "tokenizer_config.json", missing={})
+    try:
+        return _entries(folder, tokenizer, settings, size)
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:  # of another shape than expected
+        raise JoshiError(f"{folder}/tokenizer.json is damaged ({error!r}); get the checkpoint again") from error
+
+
+def _entries(folder: Path, tokenizer: dict[str, Any], settings: dict[str, Any], size: int) -> list[bytes]:
+    path = folder / "tokenizer.json"
     model = tokenizer.get("model", {})
     if model.get("type") != "BPE" or model.get("byte_fallback"):
         raise JoshiError(f"{path}: tokenizer {model.get('type')} is not supported; byte-level BPE is")
-    try:
-        tokens: dict[int, str] = {i: token for token, i in model["vocab"].items()}
-        kinds = dict.fromkeys(tokens, NORMAL)
-        for added in tokenizer.get("added_tokens", []):
-            tokens[added["id"]] = added["content"]
-            kinds[added["id"]] = CONTROL if added["special"] else USER_DEFINED
-        merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise JoshiError(f"{path} is damaged ({error!r}); get the checkpoint again") from error
+    tokens: dict[int, str] = {i: token for token, i in model["vocab"].items()}
+    kinds = dict.fromkeys(tokens, NORMAL)
+    for added in tokenizer.get("added_tokens", []):
+        tokens[added["id"]] = added["content"]
+        kinds[added["id"]] = CONTROL if added["special"] else USER_DEFINED
+    merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
     if max(tokens, default=0) >= size:
         raise JoshiError(f"{path} has token {max(tokens)}, the embedding has {size} rows; get the checkpoint again")
     ids = {token: i for i, token in tokens.items()}

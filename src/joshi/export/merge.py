@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,6 @@ def _touched(
 ) -> Kept:  # fmt: skip
     """Write a tensor in the wanted type, or again in a finer one until enough is kept."""
     for kind in (wanted, *FINER.get(wanted, ())):
-        kept = Kept(tensor.name, kind.name, kind != wanted, 0.0, 0.0, 0.0)
         sums = np.zeros(3)  # of delta squared, error times delta, and error squared
 
         def chunks(kind: GGMLQuantizationType = kind, sums: NDArray[np.float64] = sums) -> Iterator[NDArray[np.uint8]]:
@@ -127,7 +126,7 @@ def _touched(
                     yield raw
 
         model.write(tensor.name, kind, chunks())
-        kept = _kept(kept, sums)
+        kept = _kept(tensor.name, kind, kind != wanted, sums)
         if kept.slope >= LEAST_KEPT:
             return kept
     raise GateRefused(
@@ -149,11 +148,11 @@ def _merged(
     return raw, np.array(sums, dtype=np.float64)
 
 
-def _kept(kept: Kept, sums: NDArray[np.float64]) -> Kept:
+def _kept(name: str, kind: GGMLQuantizationType, raised: bool, sums: NDArray[np.float64]) -> Kept:
     power, along, noise = map(float, sums)
     if power == 0:
-        return replace(kept, slope=1.0)
-    return replace(kept, slope=1 + along / power, noise=math.sqrt(noise / power), power=power)
+        return Kept(name, kind.name, raised, 1.0, 0.0, 0.0)
+    return Kept(name, kind.name, raised, 1 + along / power, math.sqrt(noise / power), power)
 
 
 def overall(kept: Sequence[Kept]) -> float:

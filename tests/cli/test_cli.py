@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from joshi.base.gguf_file import GgufFile
 from joshi.cli import app
+
+from ..gguf_files import rewrite
 
 
 def joshi(*arguments: str, workspace: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -112,6 +115,20 @@ def test_base_show_looks_at_any_base_and_needs_no_workspace(tmp_path: Path) -> N
         assert (done.returncode, done.stdout) == (code, "")
         assert message in done.stderr
     assert joshi("base", "show", workspace=tmp_path).returncode == 2  # whose base?
+
+
+def test_a_models_name_does_nothing_to_the_terminal(tmp_path: Path, smollm2: GgufFile) -> None:
+    hostile = "[/red]\x1b]0;owned\x07[link=http://x.example]here"
+    rewrite(
+        smollm2, tmp_path / "base.gguf", {"general.name": hostile}, keep=lambda tensor: tensor.name.startswith("blk.0")
+    )
+    (tmp_path / "joshi.toml").write_text('[model]\nbase = "gguf:base.gguf"\n', encoding="utf-8")
+    for command in (["base", "show"], ["doctor"]):
+        done = joshi(*command, workspace=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "[/red]" in done.stdout
+        assert "\x1b" not in done.stdout
+        assert "\x07" not in done.stdout
 
 
 def test_redact_reads_standard_input(workspace: Path) -> None:

@@ -14,7 +14,7 @@ from joshi.base.find import find_base
 from joshi.base.memory import training_memory
 from joshi.base.ollama import find_model
 from joshi.base.tokenizer import chat_tokenizer
-from joshi.cli.session import out, print_json, session
+from joshi.cli.session import out, plain, print_json, session
 from joshi.cli.whole import gpu_memory
 from joshi.errors import JoshiError
 from joshi.export.modelfile import turns_of
@@ -69,12 +69,12 @@ def show(
         return
     table = Table(show_header=False)
     for name, value in rows_of(report):
-        table.add_row(name, value)
-    out.print(table, markup=False, highlight=False)
+        table.add_row(name, plain(value))
+    out.print(table)
 
 
 def rows_of(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The report in a person's words; values are a stranger's and are printed as they are."""
+    """The report in a person's words."""
     gb = {key: f"{value / 1e9:.1f} GB" for key, value in report.items() if key.endswith("bytes") and value is not None}
     fits = "fits" if report["training_bytes"] < report["available_bytes"] else "does not fit"
     rows = [

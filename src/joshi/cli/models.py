@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
-from rich.text import Text
 
 from joshi import __version__, base, datasets, export
 from joshi.base.find import find_base
 from joshi.cli.data import ensure_base
-from joshi.cli.session import Session, out, print_json, session
+from joshi.cli.session import Session, out, plain, print_json, session
 from joshi.cli.whole import systems_table
 from joshi.errors import JoshiError, PlanError
 from joshi.generate import Request, Sampling, generate, seed_of
@@ -171,10 +170,10 @@ def answer(
         elif as_json:
             print_json(record)
         else:
-            out.print(Text(reply.answer))
+            out.print(plain(reply.answer))
             table = Table(show_header=False, box=None)
             for finding in findings:
-                table.add_row("✓" if finding.passed else "✗", finding.rule, Text(finding.message))
+                table.add_row("✓" if finding.passed else "✗", finding.rule, plain(finding.message))
             out.print(table)
 
 
@@ -255,7 +254,7 @@ def mask(
     first = encoded.trained.index(True)
     prompt, trained_text = tokenizer.decode(encoded.ids[:first]), tokenizer.decode(encoded.ids[first:])
     if sys.stdout.isatty():
-        out.print(Text(prompt, style="dim") + Text(trained_text, style="bold green"))
+        out.print(plain(prompt, "dim") + plain(trained_text, "bold green"))
     else:
         typer.echo(f"{prompt}⟦{trained_text}⟧")
     cut = f", {fitted.turns_cut} oldest turns cut to fit max_length" if fitted.turns_cut else ""

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from joshi.errors import PlanError
 from joshi.plan import LoadedPlan, Plan, load_plan
@@ -72,6 +73,11 @@ def open_session(root: Path, settings: list[str]) -> Session:
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.getLogger("joshi").setLevel(logging.INFO)
     return Session(root, flags)
+
+
+def plain(value: object, style: str = "") -> Text:
+    """A stranger's text for the terminal: neither markup nor control characters do anything."""
+    return Text("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(value)), style)
 
 
 def print_json(value: Any) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from joshi.base import describe
 from joshi.base.find import find_base
 from joshi.base.memory import training_memory
-from joshi.cli.session import err, out, print_json, session
+from joshi.cli.session import err, out, plain, print_json, session
 from joshi.errors import JoshiError, Unavailable
 from joshi.llama import threads
 from joshi.plan import Plan
@@ -189,7 +189,8 @@ def doctor(
         print_json(report)
         return
     table = Table(show_header=False)
-    table.add_row("base", f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})")
+    base = f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})"
+    table.add_row("base", plain(base))
     table.add_row("threads", str(report["threads"]))
     table.add_row("memory", f"{memory.total / 1e9:.1f} GB")
     table.add_row("disk", f"{shutil.disk_usage(current.workspace.root).free / 1e9:.1f} GB free")

@@ -175,6 +175,19 @@ class ExportSection(Section):
     quantization: Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "base"] = Field(
         "Q4_K_M", description='type of the exported GGUF; "base" keeps each tensor in the type it has'
     )
+    rounding: Literal["nearest", "calibrated"] = Field(
+        "nearest",
+        description="how weights reach a 4-bit grid: each to its nearest level, with a finer type where that loses the "
+        "fine-tune, or by what their layer sees of the training samples, which keeps it at 4 bits and takes longer",
+    )
+    calibration_tokens: int = Field(
+        16_384, ge=1024, description='least tokens of training samples that rounding = "calibrated" looks at'
+    )
+    original: str | None = Field(
+        None,
+        description='the base unquantised, as [model] base names one ("hf:FOLDER" or "gguf:PATH"): the fine-tune is '
+        "added to these weights, and 4 bits keep it",
+    )
 
 
 class ReleaseSection(Section):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from joshi.base.gguf_file import CHUNK_WEIGHTS
 from joshi.base.gguf_write import GgufOut, entry, row_bytes
-from joshi.base.tensors import SUPPORTED, gguf_name, to_rope_pairs
+from joshi.base.tensors import SUPPORTED, gguf_name, layer_of, to_rope_pairs
 from joshi.base.vocabulary import read_json, vocabulary_entries
 from joshi.errors import JoshiError, Unavailable
 from joshi.workspace import atomic, make_folder, require_space, sha256_json
@@ -116,9 +115,9 @@ def _require_shapes(folder: Path, tensors: dict[str, tuple[int, Any]]) -> None:
 
 def _place(name: str) -> tuple[int, str]:
     """Embedding, layers by number, final norm, output."""
-    layer = re.match(r"blk\.(\d+)\.", name)
-    if layer:
-        return int(layer[1]), name
+    layer = layer_of(name)
+    if layer is not None:
+        return layer, name
     return (-1 if name.startswith("token_embd") else 1 << 20), name
 
 

@@ -58,6 +58,12 @@ def target_of(tensor: str, file: GgufFile) -> Target | None:
     raise JoshiError(f"{file.path}: tensor {tensor} is not known in a {file.architecture} model")
 
 
+def layer_of(tensor: str) -> int | None:
+    """The number of the layer that a GGUF tensor belongs to; None for those outside."""
+    found = re.match(r"blk\.(\d+)\.", tensor)
+    return int(found[1]) if found else None
+
+
 def gguf_name(stem: str, architecture: str) -> str | None:
     """The inverse of `target_of`, of names without their .weight; None for one that is not known."""
     if found := re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem):

@@ -30,7 +30,7 @@ def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "non
         raise JoshiError(
             f"{file.path}: architecture {file.architecture!r} cannot be trained; {' and '.join(SUPPORTED)} can"
         )
-    config = _config(file)
+    config = config_of(file)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     if sharded:
@@ -103,7 +103,8 @@ def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor
     return takers
 
 
-def _config(file: GgufFile) -> LlamaConfig | Phi3Config:
+def config_of(file: GgufFile) -> LlamaConfig | Phi3Config:
+    """The base's shape as transformers describes it."""
     architecture = file.architecture
     names = {tensor.name for tensor in file.tensors}
     heads = int(file.need(f"{architecture}.attention.head_count"))

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
-from joshi import base
+import numpy as np
+
+from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.gguf_file import CHUNK_WEIGHTS, GgufFile
 from joshi.base.lora import Adapter, require_base, write_adapter
+from joshi.errors import JoshiError
 from joshi.export.merge import merge, overall, size_of, wanted_types
 from joshi.export.modelfile import modelfile
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage, StageRun
+from joshi.window import fit
 from joshi.workspace import Workspace, sha256_file, write_text
 
 PROCESS_BYTES = 120_000_000  # Python, numpy, llama.cpp's library, the vocabulary: SmolLM2's export took 0.22 GB in all
 CHUNK_ARRAYS = 6  # of fp32 at one time: read, delta, meant, written, error, and what numpy makes between
+SAME_MODEL = 0.3  # root mean square of what 4 bits change in a tensor, relative to it, is 0.05 to 0.1
 
 
 def memory_bytes(file: GgufFile, plan: Plan) -> int:
@@ -43,8 +50,13 @@ def sft_gguf(workspace: Workspace) -> Path:
 
 
 def _adapter_inputs(folder: Path, plan: Plan, workspace: Workspace) -> list[Path]:
-    return [folder / "adapter_model.safetensors", folder / "adapter_config.json",
-            find_base(plan.model.base, workspace.root).path]  # fmt: skip
+    inputs = [folder / "adapter_model.safetensors", folder / "adapter_config.json",
+              find_base(plan.model.base, workspace.root).path]  # fmt: skip
+    if plan.export.original:
+        inputs.append(find_base(plan.export.original, workspace.root).path)
+    if plan.export.rounding == "calibrated":
+        inputs += datasets.current_files(plan, workspace)
+    return inputs
 
 
 SFT_STAGE = Stage(
@@ -112,9 +124,18 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
     plan = stage.plan
     file = find_base(plan.model.base, stage.workspace.root)
     require_base(adapter, stage.hash_of(file.path))
-    quantization = plan.export.quantization
+    if plan.export.original:
+        original = find_base(plan.export.original, stage.workspace.root)
+        require_same_model(file, original)
+        file = original
+    quantization, lora = plan.export.quantization, Adapter.load(adapter)
+    calibration = None
+    if plan.export.rounding == "calibrated":
+        from joshi.export.calibrate import Calibration
+
+        calibration = Calibration(file, lora, calibration_texts(plan, stage.workspace))
     with progress.bar(f"merging, {quantization}", len(file.tensors)) as advance:
-        kept = merge(file, Adapter.load(adapter), quantization, plan.model.name, path, advance)
+        kept = merge(file, lora, quantization, plan.model.name, path, advance, calibration)
     share = overall(kept)
     raised = [one for one in kept if one.raised]
     if raised:
@@ -127,8 +148,55 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
         "bytes": path.stat().st_size,
         "sha256": sha256_file(path),
         "kept_delta": round(share, 4),
-        "kept_delta_min": round(min(one.slope for one in kept), 4),
+        "kept_delta_min": round(min(one.share for one in kept), 4),
+        "kept_weights_min": round(min(one.slope for one in kept), 4),
         "delta_noise": round(sum(one.noise for one in kept) / len(kept), 4),
         "tensors_changed": len(kept),
         "tensors_raised": len(raised),
+        "tensors_calibrated": sum(one.outputs is not None for one in kept),
     }
+
+
+def calibration_texts(plan: Plan, workspace: Workspace) -> list[Sequence[int]]:
+    """Training samples, prompt and answer as token ids, drawn by the plan's seed until they have tokens enough."""
+    tokenizer = base.tokenizer(workspace)
+    samples = list(datasets.load_split(plan, workspace).training)
+    random.Random(plan.seed).shuffle(samples)
+    texts: list[Sequence[int]] = []
+    for sample in samples:
+        if sum(map(len, texts)) >= plan.export.calibration_tokens:
+            break
+        texts.append(fit(sample, plan, tokenizer).encoded.ids)
+    return texts
+
+
+def require_same_model(file: GgufFile, original: GgufFile) -> None:
+    """Refuse an original whose shapes, tokens or weights are not those that the base was quantised from.
+
+    Raises:
+        JoshiError: they are not.
+    """
+
+    def wrong(what: str) -> JoshiError:
+        return JoshiError(
+            f"joshi.toml: [export] original: {original.path} is not the model that {file.path} was quantised from: "
+            f"{what}; name its F16 or BF16 checkpoint, or remove the key"
+        )
+
+    mine, theirs = ({tensor.name: tensor for tensor in one.tensors} for one in (file, original))
+    if file.architecture != original.architecture or file.need("tokenizer.ggml.tokens") != original.need(
+        "tokenizer.ggml.tokens"
+    ):
+        raise wrong("it has another architecture or other tokens")
+    for name, tensor in mine.items():
+        if name not in theirs or theirs[name].shape != tensor.shape:
+            raise wrong(f"{name} is missing or has another shape")
+    for name in ("blk.0.attn_output.weight", "blk.0.ffn_down.weight"):
+        if name in mine:
+            some = slice(0, 64)
+            values = original.weights(theirs[name], some)
+            difference = np.linalg.norm(file.weights(mine[name], some) - values) / max(
+                float(np.linalg.norm(values)), 1e-9
+            )
+            if difference > SAME_MODEL:
+                raise wrong(f"{name} differs by {difference:.0%}")

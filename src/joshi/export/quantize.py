@@ -27,6 +27,7 @@ FINER = {
     Type.Q5_0: (Type.Q8_0,),
     Type.Q5_1: (Type.Q8_0,),
 }
+FOUR_BIT = (Type.Q4_K, Type.Q4_0, Type.Q4_1)  # that can be rounded by what a layer sees
 PLAIN = (Type.F32, Type.F16, Type.BF16)  # not quantised
 # Values of general.file_type (llama.h, llama_ftype).
 FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
@@ -53,8 +54,11 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def quantize(rows: NDArray[np.float32], kind: Type) -> NDArray[np.uint8]:
-    """Quantise a matrix (rows, columns) with ggml_quantize_chunk; returns (rows, bytes a row)."""
+def quantize(rows: NDArray[np.float32], kind: Type, importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+    """Quantise a matrix (rows, columns) with ggml_quantize_chunk; returns (rows, bytes a row).
+
+    `importance`, (columns,), weighs the errors that the search for a block's scales minimises: llama.cpp's imatrix.
+    """
     if kind == Type.F32:
         return rows.astype(np.float32).view(np.uint8)
     if kind == Type.F16:
@@ -69,9 +73,13 @@ def quantize(rows: NDArray[np.float32], kind: Type) -> NDArray[np.uint8]:
         raise JoshiError(f"{kind.name} needs rows of a multiple of {block} weights, found {n_columns}")
     source = np.ascontiguousarray(rows, dtype=np.float32)
     target = np.empty((n_rows, n_columns // block * size), dtype=np.uint8)
+    weighed = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
     library = _library()
     library.ggml_quantize_init(int(kind))
-    written = library.ggml_quantize_chunk(int(kind), source.ctypes.data, target.ctypes.data, 0, n_rows, n_columns, None)
+    written = library.ggml_quantize_chunk(
+        int(kind), source.ctypes.data, target.ctypes.data, 0, n_rows, n_columns,
+        None if weighed is None else weighed.ctypes.data,
+    )  # fmt: skip
     if written != target.nbytes:
         raise JoshiError(f"llama.cpp wrote {written} bytes as {kind.name}, {target.nbytes} were expected")
     return target

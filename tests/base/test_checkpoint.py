@@ -62,13 +62,64 @@ def test_training_and_llama_cpp_see_one_model(both: tuple[Path, Any, GgufFile]) 
     with torch.no_grad():
         assert torch.allclose(load_model(file).eval()(ids).logits, model(ids).logits, atol=1e-4)
         expected = model(ids).logits[0, -1].log_softmax(-1)
+    assert_llama_cpp_agrees(file, ids, expected)
+
+
+def assert_llama_cpp_agrees(file: GgufFile, ids: torch.Tensor, expected: torch.Tensor) -> None:
+    """On what comes after the tokens; its bf16 products round activations too."""
     with running(file.path, Plan()) as address, httpx.Client(base_url=address, timeout=60) as client:
         body = {"prompt": ids[0].tolist(), "n_predict": 1, "n_probs": 20, "temperature": 0, "cache_prompt": False}
         found = client.post("/completion", json=body).json()["completion_probabilities"][0]["top_logprobs"]
-    assert (
-        max(abs(one["logprob"] - float(expected[one["id"]])) for one in found) < 0.05
-    )  # bf16 products round activations too
+    assert max(abs(one["logprob"] - float(expected[one["id"]])) for one in found) < 0.05
     assert found[0]["id"] == int(expected.argmax())
+
+
+LONG = {"long_factor": [4.0 + k for k in range(8)], "short_factor": [1.0 + k / 8 for k in range(8)]}
+SCALED: dict[str, tuple[str, int, dict[str, Any]]] = {  # architecture, longest context, rope
+    "llama 3.1": (
+        "llama", 131_072,
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 64, "rope_theta": 10_000.0},
+    ),
+    "linear": ("llama", 4096, {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}),
+    "longrope within the original window": (
+        "phi3", 131_072, {"rope_type": "longrope", **LONG, "original_max_position_embeddings": 8192}
+    ),
+    "longrope beyond it": ("phi3", 131_072, {"rope_type": "longrope", **LONG, "original_max_position_embeddings": 32}),
+    "half of each head": ("phi3", 4096, {"rope_type": "default", "partial_rotary_factor": 0.5}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_rope_turns_alike_in_transformers_in_training_and_in_llama_cpp(name: str, tmp_path: Path) -> None:
+    architecture, longest, rope = SCALED[name]
+    rope = {"rope_theta": 10_000.0, **rope}
+    model = save(
+        tmp_path / "tiny", architecture, phi4_tokenizer(), PHI4_TEMPLATE, torch.bfloat16,
+        max_position_embeddings=longest, rope_parameters=rope,
+        **({} if architecture == "llama" else
+           {"original_max_position_embeddings": rope.get("original_max_position_embeddings", longest)}),
+    )  # fmt: skip
+    plan = Plan()
+    file = find_base(f"hf:{tmp_path / 'tiny'}", tmp_path)
+    ids = torch.randint(0, 2000, (1, 200), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(ids).logits
+        ours = load_model(file, window=plan.release.num_ctx).eval()(ids).logits
+        plain = load_model(file).eval()
+        plain.model.rotary_emb = type(plain.model.rotary_emb)(plain.config)
+        assert name == "half of each head" or not torch.allclose(plain(ids).logits, expected, atol=0.1)
+    torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-3)
+    assert_llama_cpp_agrees(file, ids, expected[0, -1].log_softmax(-1))
+
+
+@pytest.mark.parametrize("factors", [None, [1.0], [0.0] * 8, ["a"] * 8])
+def test_longrope_needs_a_factor_for_each_frequency(factors: Any, tmp_path: Path) -> None:
+    save(tmp_path / "tiny", "phi3", phi4_tokenizer(), PHI4_TEMPLATE, torch.float32)
+    rope = {"rope_type": "longrope", "long_factor": factors, "short_factor": [1.0] * 8}
+    changed(tmp_path / "tiny", "config.json", rope_parameters=rope)
+    with pytest.raises(JoshiError, match="long_factor"):
+        find_base(f"hf:{tmp_path / 'tiny'}", tmp_path)
 
 
 def test_llama_cpp_tokenises_alike(both: tuple[Path, Any, GgufFile]) -> None:
@@ -100,8 +151,15 @@ def changed(folder: Path, name: str, **values: Any) -> None:
     ("name", "values", "message"),
     [
         ("config.json", {"model_type": "qwen2"}, "model_type 'qwen2' cannot be trained"),
-        ("config.json", {"rope_scaling": {"type": "longrope"}, "rope_parameters": None}, r"scaled rope \(longrope\)"),
-        ("config.json", {"partial_rotary_factor": 0.75}, "a partly rotated head is not supported"),
+        ("config.json", {"rope_scaling": {"type": "yarn"}, "rope_parameters": None}, r"scaled rope \(yarn\)"),
+        (
+            "config.json",
+            {"rope_scaling": {"type": "longrope"}, "rope_parameters": None},
+            "not supported in a llama model",
+        ),
+        ("config.json", {"rope_parameters": {"rope_type": "linear"}}, "lacks factor"),
+        ("config.json", {"rope_parameters": {"partial_rotary_factor": 0.3}}, "turns 4 of a head's 16"),
+        ("config.json", {"rope_parameters": {"partial_rotary_factor": 1.5}}, "turns 24 of a head's 16"),
         ("config.json", {"head_dim": 64}, "heads that do not divide"),
         ("config.json", {"attention_bias": True}, "biases is not supported"),
         ("config.json", {"rms_norm_eps": None}, r"config\.json lacks rms_norm_eps"),

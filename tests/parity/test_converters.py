@@ -32,15 +32,37 @@ def converted(script: str, *arguments: str | Path) -> None:
     assert done.returncode == 0, done.stderr[-1500:]
 
 
-@pytest.fixture(scope="module", params=["llama", "phi3"])
+ROPE: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "phi3": {},
+    "llama with Llama 3.1's rope": {
+        "max_position_embeddings": 131_072,
+        "rope_parameters": {
+            "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        },
+    },
+    "phi3 with LongRoPE of half a head": {
+        "max_position_embeddings": 131_072, "original_max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5,
+            "long_factor": [1.0, 2.0, 3.5, 8.0], "short_factor": [1.0, 1.1, 1.2, 1.5],
+            "original_max_position_embeddings": 4096,
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=ROPE)
 def checkpoint(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer: ChatTokenizer
 ) -> tuple[str, Path, Any]:
     """With SmolLM2's tokenizer: the converter knows tokenizers by the hash of what they make of a text."""
     folder = tmp_path_factory.mktemp(request.param) / "tiny"
     tokenizer.tokenizer.encode_special_tokens = False
-    model = save(folder, request.param, tokenizer.tokenizer, tokenizer.template, torch.bfloat16)
-    return request.param, folder, model
+    architecture = request.param.split()[0]
+    model = save(folder, architecture, tokenizer.tokenizer, tokenizer.template, torch.bfloat16, **ROPE[request.param])
+    return architecture, folder, model
 
 
 def test_a_checkpoint_becomes_the_converters_gguf(checkpoint: tuple[str, Path, Any], tmp_path: Path) -> None:

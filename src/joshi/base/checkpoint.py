@@ -15,10 +15,12 @@ from typing import Any
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
+from joshi.base.config_json import integer, number, read_json
 from joshi.base.gguf_file import CHUNK_WEIGHTS
 from joshi.base.gguf_write import GgufOut, entry, row_bytes
+from joshi.base.rope import original_window, rope_of, rotated_in, scaling_of
 from joshi.base.tensors import SUPPORTED, gguf_name, layer_of, to_rope_pairs
-from joshi.base.vocabulary import read_json, vocabulary_entries
+from joshi.base.vocabulary import vocabulary_entries
 from joshi.errors import JoshiError, Unavailable
 from joshi.workspace import atomic, make_folder, require_space, sha256_json
 
@@ -50,21 +52,25 @@ def convert(folder: Path, path: Path) -> None:
             f"{folder}/config.json: model_type {architecture!r} cannot be trained; {' and '.join(SUPPORTED)} can"
         )
     _require_plain(folder, config)
+    scaling, factors = scaling_of(folder, config, str(architecture))
     with contextlib.ExitStack() as stack:
         tensors = _open(folder, str(architecture), config, stack)
         kinds = {name: _kind(folder, name, one) for name, (_, one) in tensors.items()}
         main = max(kinds.values(), key=list(kinds.values()).count)
         entries = [
-            *_entries(folder, str(architecture), config), entry("general.file_type", FILE_TYPES[main]),
+            *_entries(folder, str(architecture), config), *scaling, entry("general.file_type", FILE_TYPES[main]),
             *vocabulary_entries(folder, _integer(folder, config, "vocab_size")),
         ]  # fmt: skip
         shapes = {name: tuple(map(int, one.get_shape())) for name, (_, one) in tensors.items()}
         size = sum(math.prod(shapes[name][:-1]) * row_bytes(shapes[name][-1], kinds[name]) for name in tensors)
         require_space(make_folder(path.parent), size, path.name)
         with atomic(path, "wb+") as out:
-            model = GgufOut(out, entries, list(shapes.items()))
+            announced = [*shapes.items(), *((name, values.shape) for name, values in factors.items())]
+            model = GgufOut(out, entries, announced)
             for name, (heads, one) in tensors.items():
                 model.write(name, kinds[name], _rows(one, shapes[name], kinds[name], heads))
+            for name, values in factors.items():
+                model.write(name, Type.F32, [values])
             model.close()
 
 
@@ -142,30 +148,27 @@ def _rows(one: Any, shape: tuple[int, ...], kind: Type, heads: int) -> Iterator[
 
 
 def _entries(folder: Path, architecture: str, config: dict[str, Any]) -> list[bytes]:
-    def integer(key: str) -> int:
+    def whole(key: str) -> int:
         return _integer(folder, config, key)
 
-    heads = integer("num_attention_heads")
+    heads = whole("num_attention_heads")
     values: dict[str, Any] = {
-        "context_length": integer("max_position_embeddings"),
-        "embedding_length": integer("hidden_size"),
-        "feed_forward_length": integer("intermediate_size"),
-        "block_count": integer("num_hidden_layers"),
+        "context_length": whole("max_position_embeddings"),
+        "embedding_length": whole("hidden_size"),
+        "feed_forward_length": whole("intermediate_size"),
+        "block_count": whole("num_hidden_layers"),
         "attention.head_count": heads,
         "attention.head_count_kv": _key_heads(folder, config),
-        "attention.layer_norm_rms_epsilon": _number(folder, "rms_norm_eps", config.get("rms_norm_eps")),
-        "rope.dimension_count": integer("hidden_size") // heads,
-        "rope.freq_base": _number(folder, "rope_theta", _rope(config).get("rope_theta", 10_000.0)),
+        "attention.layer_norm_rms_epsilon": number(folder, "rms_norm_eps", config.get("rms_norm_eps")),
+        "rope.dimension_count": rotated_in(folder, config),
+        "rope.freq_base": number(folder, "rope_theta", rope_of(config).get("rope_theta", 10_000.0)),
     }
     if architecture == "llama":
-        values["vocab_size"] = integer("vocab_size")
+        values["vocab_size"] = whole("vocab_size")
     else:
-        original = "original_max_position_embeddings"
         values |= {
-            "rope.scaling.original_context_length": integer(
-                original if config.get(original) else "max_position_embeddings"
-            ),
-            "attention.sliding_window": integer("sliding_window") if config.get("sliding_window") else 0,
+            "rope.scaling.original_context_length": original_window(folder, config),
+            "attention.sliding_window": whole("sliding_window") if config.get("sliding_window") else 0,
         }
     return [
         entry("general.architecture", architecture),
@@ -176,24 +179,10 @@ def _entries(folder: Path, architecture: str, config: dict[str, Any]) -> list[by
     ]
 
 
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """As transformers 5 writes it, and as it was written before."""
-    now, before = config.get("rope_parameters"), config.get("rope_scaling")
-    found = now if isinstance(now, dict) and now else {"rope_theta": config.get("rope_theta")}
-    if isinstance(before, dict) and found is not now:
-        found |= before
-    return {key: value for key, value in found.items() if value is not None}
-
-
 def _require_plain(folder: Path, config: dict[str, Any]) -> None:
     """Refuse what would be trained or served wrongly."""
-    rope = _rope(config)
-    kind = rope.get("rope_type", rope.get("type", "default"))
     size = _integer(folder, config, "hidden_size") // _integer(folder, config, "num_attention_heads")
-    rotated = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
     for found, what in (
-        (kind != "default", f"scaled rope ({kind})"),
-        ((rotated or 1) != 1, "a partly rotated head"),
         ((config.get("head_dim") or size) != size, "heads that do not divide the hidden size"),
         (config.get("attention_bias") or config.get("mlp_bias"), "biases"),
         (config.get("hidden_act", "silu") != "silu", f"the activation {config.get('hidden_act')}"),
@@ -209,18 +198,4 @@ def _key_heads(folder: Path, config: dict[str, Any]) -> int:
 
 
 def _integer(folder: Path, config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or not 0 < value < 1 << 31:
-        raise _wrong(folder, key, value)
-    return value
-
-
-def _number(folder: Path, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
-        raise _wrong(folder, key, value)
-    return float(value)
-
-
-def _wrong(folder: Path, key: str, value: Any) -> JoshiError:
-    found = "lacks" if value is None else f"has {str(value)[:40]!r} as"
-    return JoshiError(f"{folder}/config.json {found} {key}, where a positive number belongs; get the checkpoint again")
+    return integer(folder, key, config.get(key))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
+from joshi.base.config_json import read_json
 from joshi.base.gguf_write import entry, integers
 from joshi.base.tokenizer import CL100K, CONTROL, USER_DEFINED
 from joshi.errors import JoshiError
@@ -88,20 +88,3 @@ def _split_name(tokenizer: dict[str, Any], path: Path) -> str:
 def _regex(step: dict[str, Any]) -> Any:
     pattern = step.get("pattern")
     return pattern.get("Regex") if isinstance(pattern, dict) else pattern
-
-
-def read_json(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A JSON object; `missing` if there is no such file and one is given.
-
-    Raises:
-        JoshiError: it is not there, or no object.
-    """
-    if missing is not None and not path.is_file():
-        return missing
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise JoshiError(f"{path} cannot be read ({error}); get the checkpoint again") from error
-    return value

@@ -10,13 +10,18 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config
 
 from joshi.base.gguf_file import GgufFile, chunks_of
+from joshi.base.rope import rotary, rotated_of
 from joshi.base.shard import own_rows, shard
 from joshi.base.tensors import LINEAR, SUPPORTED, target_of, to_rope_halves
 from joshi.errors import JoshiError, Unavailable
 
 
-def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "none", sharded: bool = False) -> Any:
+def load_model(
+    file: GgufFile, attention: str = "sdpa", quantization: str = "none", sharded: bool = False, window: int = 0
+) -> Any:
     """The base as a trainable LlamaForCausalLM or Phi3ForCausalLM.
+
+    `window` is the context that it will be served with, in tokens: scaled rope may depend on it.
 
     With `quantization = "nf4"`, the linear layers of the decoder are NF4 with double quantisation (QLoRA, Dettmers et
     al. 2023), each made as soon as its tensor is read, so that no more than one is in memory in fp32. `sharded` splits
@@ -67,9 +72,8 @@ def load_model(file: GgufFile, attention: str = "sdpa", quantization: str = "non
     model.load_state_dict(state, assign=True, strict=not four_bit)
     model.tie_weights()
     model.is_loaded_in_4bit = bool(four_bit)  # PEFT asks for this
-    # Buffers (rope frequencies) are computed, not stored: make them on the CPU.
-    with torch.device("cpu"):
-        model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    # Rope's frequencies are computed, not stored in the state.
+    model.model.rotary_emb = rotary(file, type(model.model.rotary_emb), config, window)
     return model
 
 
@@ -120,14 +124,13 @@ def config_of(file: GgufFile) -> LlamaConfig | Phi3Config:
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": float(file.value(f"{architecture}.rope.freq_base", 10_000.0)),
+            "partial_rotary_factor": rotated_of(file) / (int(file.need(f"{architecture}.embedding_length")) // heads),
         },
         "tie_word_embeddings": "output.weight" not in names,
         "bos_token_id": file.value("tokenizer.ggml.bos_token_id"),
         "eos_token_id": file.value("tokenizer.ggml.eos_token_id"),
         "pad_token_id": file.value("tokenizer.ggml.padding_token_id"),
     }
-    if any(name.startswith("rope_") for name in names):
-        raise JoshiError(f"{file.path}: scaled rope (long-context factors) is not supported yet; use a 4k or 16k base")
     if architecture == "llama":
         return LlamaConfig(**common)
     window = file.value("phi3.attention.sliding_window")

@@ -133,7 +133,7 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
     if plan.export.rounding == "calibrated":
         from joshi.export.calibrate import Calibration
 
-        calibration = Calibration(file, lora, calibration_texts(plan, stage.workspace))
+        calibration = Calibration(file, lora, calibration_texts(plan, stage.workspace), plan.release.num_ctx)
     with progress.bar(f"merging, {quantization}", len(file.tensors)) as advance:
         kept = merge(file, lora, quantization, plan.model.name, path, advance, calibration)
     share = overall(kept)

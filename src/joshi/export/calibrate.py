@@ -12,6 +12,7 @@ from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer, Phi3RotaryE
 
 from joshi.base.gguf_file import GgufFile, Tensor
 from joshi.base.lora import Adapter
+from joshi.base.rope import rotary
 from joshi.base.tensors import layer_of, target_of, to_rope_halves
 from joshi.base.weights import config_of
 from joshi.errors import JoshiError
@@ -24,17 +25,22 @@ _SAME_INPUT = {"attn_k": "attn_q", "attn_v": "attn_q", "ffn_up": "ffn_gate"}
 
 
 class Calibration:
-    """The merged model, unquantised, reading `texts` (token ids), from its first layer to its last."""
+    """The merged model, unquantised, reading `texts` (token ids), from its first layer to its last.
 
-    def __init__(self, file: GgufFile, adapter: Adapter | None, texts: Sequence[Sequence[int]]) -> None:
+    `window` is as in joshi.base.weights.load_model.
+    """
+
+    def __init__(
+        self, file: GgufFile, adapter: Adapter | None, texts: Sequence[Sequence[int]], window: int = 0
+    ) -> None:
         self._file, self._adapter = file, adapter
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         config = config_of(file)
         config._attn_implementation = "sdpa"
-        layer, rotary = _CLASSES[file.architecture]
+        layer, turning = _CLASSES[file.architecture]
         with torch.device("meta"):
             self._layer = layer(config, 0).eval()
-        self._rotary = rotary(config).to(self._device)
+        self._rotary = rotary(file, turning, config, window).to(self._device)
         self._states = self._embedded(texts)
         self._done = -1  # the last layer that the states have passed
         self._sums: dict[str, list[torch.Tensor]] = {}  # of that layer, X^T X by windows of each input

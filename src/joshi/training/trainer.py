@@ -170,7 +170,9 @@ def frozen_base(file: GgufFile, plan: Plan) -> Any:
             "joshi.toml: [sft] sharded = true splits the base over several processes, and this is the only one; start "
             "them with torchrun (docs/scale.md), or set it to false"
         )
-    model = forward.install(load_model(file, attention.NAME, plan.sft.quantization, plan.sft.sharded))
+    model = forward.install(
+        load_model(file, attention.NAME, plan.sft.quantization, plan.sft.sharded, plan.release.num_ctx)
+    )
     if plan.sft.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model

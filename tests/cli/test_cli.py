@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.cli import app
 
+from ..base.checkpoints import PHI4_TEMPLATE, phi4_tokenizer, save
 from ..gguf_files import rewrite
 
 
@@ -115,6 +118,21 @@ def test_base_show_looks_at_any_base_and_needs_no_workspace(tmp_path: Path) -> N
         assert (done.returncode, done.stdout) == (code, "")
         assert message in done.stderr
     assert joshi("base", "show", workspace=tmp_path).returncode == 2  # whose base?
+
+
+def test_a_checkpoint_is_judged_before_it_is_converted(tmp_path: Path) -> None:
+    save(tmp_path / "tiny", "phi3", phi4_tokenizer(), PHI4_TEMPLATE, torch.bfloat16)
+    (tmp_path / "joshi.toml").write_text('[model]\nbase = "hf:tiny"\n', encoding="utf-8")
+    for command in (["base", "show"], ["doctor"]):
+        done = joshi(*command, "--json", workspace=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / ".joshi" / "base").exists()
+    shown = json.loads(joshi("base", "show", "--json", workspace=tmp_path).stdout)
+    converted = find_base("hf:tiny", tmp_path)
+    assert shown["imported_bytes"] == converted.path.stat().st_size
+    assert shown["parameters"] == converted.parameters
+    assert "<|im_sep|>" in shown["ollama_template"]
+    assert f"a GGUF of {shown['imported_bytes'] / 1e9:.1f} GB" in joshi("base", "show", workspace=tmp_path).stdout
 
 
 def test_a_models_name_does_nothing_to_the_terminal(tmp_path: Path, smollm2: GgufFile) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.workspace import sha256_file
 
@@ -86,6 +88,28 @@ def test_the_adapter_alone_is_a_gguf_for_the_same_architecture(finished: Finishe
     assert (file.architecture, file.value("general.type"), file.value("adapter.type")) == ("llama", "adapter", "lora")
     assert file.value("adapter.lora.alpha") == 16
     assert len(file.tensors) == 2 * json.loads(done.stdout)["tensors_changed"] == 2 * 30 * 7
+    lines = (finished.root / "models/Modelfile-adapter").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == f"FROM {find_base('builtin:smollm2', finished.root).path}"
+    assert lines[1] == "ADAPTER ./phi4-joshi-adapter.gguf"
+    assert "models/Modelfile-adapter" in done.stderr.replace("\n", " ")
+
+
+def test_a_calibrated_export_keeps_more_in_fewer_bytes(finished: Finished, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root)
+    metrics = {stage["stage"]: stage["metrics"] for stage in finished.second["stages"]}["export"]
+    plan = root / "joshi.toml"
+    plan.write_text(
+        plan.read_text(encoding="utf-8") + '\n[export]\nrounding = "calibrated"\ncalibration_tokens = 2048\n',
+        encoding="utf-8",
+    )
+    done = joshi(root, "export")
+    assert done.returncode == 0, done.stderr
+    calibrated = json.loads(done.stdout)
+    assert calibrated["tensors_calibrated"] >= metrics["tensors_raised"] > 0
+    assert calibrated["tensors_raised"] < metrics["tensors_raised"]
+    assert calibrated["bytes"] < metrics["bytes"]
+    assert calibrated["kept_delta_min"] >= 0.9
 
 
 def test_the_report_is_bound_to_the_models_bytes(finished: Finished) -> None:

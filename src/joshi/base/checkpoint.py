@@ -43,8 +43,11 @@ def imported(folder: Path, store: Path) -> Path:
     return path
 
 
-def convert(folder: Path, path: Path) -> None:
-    """Write the checkpoint as a GGUF; raises as `imported` does."""
+def convert(folder: Path, path: Path, weights: bool = True) -> None:
+    """Write the checkpoint as a GGUF, without `weights` with holes for them: at once, and in next to no space.
+
+    Raises as `imported` does.
+    """
     config = read_json(folder / "config.json")
     architecture = config.get("model_type")
     if architecture not in SUPPORTED:
@@ -63,12 +66,15 @@ def convert(folder: Path, path: Path) -> None:
         ]  # fmt: skip
         shapes = {name: tuple(map(int, one.get_shape())) for name, (_, one) in tensors.items()}
         size = sum(math.prod(shapes[name][:-1]) * row_bytes(shapes[name][-1], kinds[name]) for name in tensors)
-        require_space(make_folder(path.parent), size, path.name)
+        require_space(make_folder(path.parent), size if weights else 0, path.name)
         with atomic(path, "wb+") as out:
             announced = [*shapes.items(), *((name, values.shape) for name, values in factors.items())]
             model = GgufOut(out, entries, announced)
             for name, (heads, one) in tensors.items():
-                model.write(name, kinds[name], _rows(one, shapes[name], kinds[name], heads))
+                if weights:
+                    model.write(name, kinds[name], _rows(one, shapes[name], kinds[name], heads))
+                else:
+                    model.leave_out(name, kinds[name])
             for name, values in factors.items():
                 model.write(name, Type.F32, [values])
             model.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from joshi.base.checkpoint import imported
+from joshi.base.checkpoint import convert, imported
 from joshi.base.gguf_file import GgufFile
 from joshi.base.ollama import find_model
 from joshi.errors import JoshiError, Unavailable
@@ -34,6 +36,23 @@ def find_base(base: str, root: Path, environment: Mapping[str, str] | None = Non
         case "ollama":
             return GgufFile(find_model(name, environment).weights)
     raise JoshiError(f"{base!r} names no base; write ollama:NAME[:TAG], gguf:PATH, hf:FOLDER or builtin:smollm2")
+
+
+@contextlib.contextmanager
+def look_at(base: str, root: Path) -> Iterator[GgufFile]:
+    """The base's header, to judge it by before anything starts: a checkpoint is not converted for it.
+
+    Raises as `find_base` does.
+    """
+    kind, _, name = base.partition(":")
+    if kind != "hf":
+        yield find_base(base, root)
+        return
+    folder = _checkpoint(name, base, root)
+    with TemporaryDirectory() as place:
+        path = Path(place) / f"{folder.name}.gguf"
+        convert(folder, path, weights=False)
+        yield GgufFile(path)
 
 
 def _checkpoint(name: str, base: str, root: Path) -> Path:

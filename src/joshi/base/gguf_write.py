@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
@@ -91,6 +92,16 @@ class GgufOut:
         self._pad()
         self._end = self._out.tell()
 
+    def leave_out(self, name: str, kind: GGMLQuantizationType) -> None:
+        """A hole in place of the next tensor: the file then tells its shapes and sizes, and takes no space for it."""
+        due, shape = self._announced[len(self._places)]
+        if due != name:
+            raise ValueError(f"{due} is due, not {name}")
+        self._places.append((kind, self._end - self._data))
+        self._out.seek(math.prod(shape[:-1]) * row_bytes(shape[-1], kind), os.SEEK_CUR)
+        self._pad()
+        self._end = self._out.tell()
+
     def close(self) -> None:
         """Fill in the tensors' types and places.
 
@@ -102,6 +113,7 @@ class GgufOut:
         self._out.seek(self._list)
         self._out.write(self._infos())
         self._out.seek(self._end)
+        self._out.truncate()  # also as long as a hole at its end
 
     def _infos(self) -> bytes:
         places = self._places or [(GGMLQuantizationType.F32, 0)] * len(self._announced)

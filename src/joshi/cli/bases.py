@@ -10,7 +10,8 @@ from rich.table import Table
 
 from joshi import export
 from joshi.base import describe
-from joshi.base.find import find_base
+from joshi.base.find import look_at
+from joshi.base.gguf_file import GgufFile
 from joshi.base.memory import training_memory
 from joshi.base.ollama import find_model
 from joshi.base.tokenizer import chat_tokenizer
@@ -38,26 +39,8 @@ def show(
     here = Plan() if base and not current.workspace.plan_file.is_file() else current.plan  # to look around first
     line = base or here.model.base
     plan = here.model_copy(update={"model": here.model.model_copy(update={"base": line})})
-    file = find_base(line, current.workspace.root)
-    facts = describe(file)
-    try:
-        tokenizer = chat_tokenizer(file)
-        template: dict[str, Any] = {"end_of_turn": tokenizer.end_token, "ollama_template": turns_of(tokenizer).go()}
-    except JoshiError as error:
-        template = {"refused": str(error)}
-    gpu = gpu_memory()
-    training = training_memory(file, plan, gpu is not None).total
-    available = gpu or psutil.virtual_memory().available
-    report = {
-        "line": line,
-        "path": str(file.path),
-        **facts,
-        **template,
-        "training_bytes": training,
-        "available_bytes": available,
-        "export_bytes": export.memory_bytes(file, plan),
-        "exported_bytes": export.size_bytes(file, plan),
-    }
+    with look_at(line, current.workspace.root) as file:
+        report = facts_of(file, line, plan)
     if line.startswith("ollama:"):
         model = find_model(line.removeprefix("ollama:"))
         report["ollama"] = {
@@ -71,6 +54,28 @@ def show(
     for name, value in rows_of(report):
         table.add_row(name, plain(value))
     out.print(table)
+
+
+def facts_of(file: GgufFile, line: str, plan: Plan) -> dict[str, Any]:
+    """What a base is, and what it will take here."""
+    try:
+        tokenizer = chat_tokenizer(file)
+        template: dict[str, Any] = {"end_of_turn": tokenizer.end_token, "ollama_template": turns_of(tokenizer).go()}
+    except JoshiError as error:
+        template = {"refused": str(error)}
+    gpu = gpu_memory()
+    facts = describe(file)
+    return {
+        "line": line,
+        "path": line.removeprefix("hf:") if line.startswith("hf:") else str(file.path),
+        **facts,
+        **template,
+        "imported_bytes": facts["bytes"] if line.startswith("hf:") else None,
+        "training_bytes": training_memory(file, plan, gpu is not None).total,
+        "available_bytes": gpu or psutil.virtual_memory().available,
+        "export_bytes": export.memory_bytes(file, plan),
+        "exported_bytes": export.size_bytes(file, plan),
+    }
 
 
 def rows_of(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -92,6 +97,10 @@ def rows_of(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("training", f"about {gb['training_bytes']}, {fits} the {gb['available_bytes']} that are free"),
         ("export", f"about {gb['export_bytes']} of memory, a file of about {gb['exported_bytes']}"),
     ]
+    if "imported_bytes" in gb:
+        rows.insert(
+            2, ("import", f"a GGUF of {gb['imported_bytes']} in .joshi/base, made once, a run of rows at a time")
+        )
     for name, value in report.get("ollama", {}).items():
         rows.append((f"Ollama's {name}", str(value or "none")))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from joshi.cli.whole import systems_table
 from joshi.errors import JoshiError, PlanError
 from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.prompt import messages_for
+from joshi.release import ollama
 from joshi.rubric import Rubric
 from joshi.schema import Context, Provenance, Sample
 from joshi.window import fit
@@ -108,6 +110,21 @@ def run_export(
     run = export.run_adapter if adapter else export.run
     with current.workspace.lock():
         print_json(run(current.plan, current.workspace, current.progress).metrics)
+    if adapter:
+        current.progress.say(_where_to_serve(ollama.version(os.environ)))
+
+
+def _where_to_serve(found: str | None) -> str:
+    """Which server takes an adapter: it depends on Ollama's version."""
+    merged = "'joshi export' writes a merged model, which every version takes"
+    if found is None:
+        return (
+            "no Ollama answers here to ask for its version: before 0.34.1 'ollama create -f models/Modelfile-adapter' "
+            f"takes the adapter, later ones refuse it; {merged}"
+        )
+    if ollama.makes_adapters(found):
+        return f"Ollama {found} takes it: ollama create NAME -f models/Modelfile-adapter"
+    return f"Ollama {found} no longer makes models with an adapter; llama.cpp's server takes it, and {merged}"
 
 
 def evaluate(

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from joshi.base import describe
-from joshi.base.find import find_base
+from joshi.base.find import look_at
 from joshi.base.memory import training_memory
 from joshi.cli.session import err, out, plain, print_json, session
 from joshi.errors import JoshiError, Unavailable
@@ -162,13 +162,13 @@ def doctor(
     """Say whether this machine, or a GPU of a given memory, has what the plan needs."""
     current = session(context)
     plan = current.plan
-    file = find_base(plan.model.base, current.workspace.root)
-    facts = describe(file)
     memory = psutil.virtual_memory()
     on_gpu = gpu_memory() if memory_gb is None else int(memory_gb * 1e9)
     gpu, available = on_gpu is not None, on_gpu or memory.available
-    needed = training_memory(file, plan, gpu)
-    alternatives = {name: training_memory(file, other, gpu).total for name, other in leaner(plan).items()}
+    with look_at(plan.model.base, current.workspace.root) as file:
+        facts = describe(file)
+        needed = training_memory(file, plan, gpu)
+        alternatives = {name: training_memory(file, other, gpu).total for name, other in leaner(plan).items()}
     report = {
         "python": platform.python_version(),
         "versions": versions(),

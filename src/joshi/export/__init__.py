@@ -73,13 +73,13 @@ STAGE = Stage(
 
 ADAPTER_STAGE = Stage(
     "export adapter",
-    ("model",),
+    ("model", "release"),
     lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
 )
 
 
 def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
-    """Write models/NAME-adapter.gguf: the LoRA alone, which llama.cpp puts beside the untouched base.
+    """Write models/NAME-adapter.gguf, the LoRA alone, which llama.cpp puts beside the untouched base, and a Modelfile.
 
     Nothing is merged and nothing quantised again, so this form holds the fine-tune best.
 
@@ -92,9 +92,13 @@ def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -
     require_base(folder, stage.hash_of(file.path))
     adapter = Adapter.load(folder)
     path = workspace.model(plan.model.name).with_name(f"{plan.model.name}-adapter.gguf")
+    named = plan.model.base.removeprefix("ollama:") if plan.model.base.startswith("ollama:") else str(file.path)
+    text = modelfile(plan, base.tokenizer(workspace), named, f"./{path.name}")
     n_bytes = write_adapter(file, adapter, path)
+    modelfile_path = path.with_name("Modelfile-adapter")
+    write_text(modelfile_path, text)
     metrics = {"bytes": n_bytes, "sha256": sha256_file(path), "tensors_changed": adapter.touched}
-    return stage.finish([path], metrics)
+    return stage.finish([path, modelfile_path], metrics)
 
 
 def run_sft(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -113,7 +117,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """
     stage = STAGE.begin(plan, workspace)
     path = workspace.model(plan.model.name)
-    text = modelfile(plan, base.tokenizer(workspace))
+    text = modelfile(plan, base.tokenizer(workspace), f"./{path.name}")
     metrics = _export(stage, final_adapter(plan, workspace), path, progress)
     modelfile_path = path.with_name("Modelfile")
     write_text(modelfile_path, text)

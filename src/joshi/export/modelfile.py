@@ -79,8 +79,8 @@ def _underivable(rendered: str) -> JoshiError:
     )
 
 
-def modelfile(plan: Plan, tokenizer: ChatTokenizer) -> str:
-    """The Modelfile of the exported GGUF beside it.
+def modelfile(plan: Plan, tokenizer: ChatTokenizer, weights: str, adapter: str | None = None) -> str:
+    """The Modelfile of `weights`, a file or a model's name as FROM takes it, with an adapter's file on top.
 
     Raises:
         JoshiError: no template can be derived, or a text holds what a Modelfile cannot.
@@ -93,7 +93,8 @@ def modelfile(plan: Plan, tokenizer: ChatTokenizer) -> str:
     stops = dict.fromkeys([tokenizer.end_token, *([opening[0]] if opening else [])])
     release = plan.release
     lines = [
-        f"FROM ./{plan.model.name}.gguf",
+        f"FROM {weights}",
+        *([f"ADAPTER {adapter}"] if adapter else []),
         f'TEMPLATE """{turns.go()}"""',
         f'SYSTEM """{system}"""',
         *[f'PARAMETER stop "{stop}"' for stop in stops],

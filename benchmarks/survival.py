@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from joshi import base, datasets, export
 from joshi.base.find import find_base
+from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile, Tensor
 from joshi.base.lora import Adapter, write_adapter
 from joshi.base.weights import load_model
 from joshi.evaluation.measure import summarise
 from joshi.export.calibrate import Calibration
 from joshi.export.merge import merge
-from joshi.export.quantize import quantize
 from joshi.export.rounding import Sight
 from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.plan import load_plan

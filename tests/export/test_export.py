@@ -15,6 +15,7 @@ from gguf import GGUFReader, dequantize
 from gguf.quants import quantize as reference_quantize
 from safetensors.numpy import save_file
 
+from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile
 from joshi.base.gguf_write import GgufOut, entry
 from joshi.base.lora import Adapter
@@ -22,7 +23,7 @@ from joshi.base.tensors import LINEAR, target_of
 from joshi.base.weights import load_model
 from joshi.errors import GateRefused, JoshiError
 from joshi.export.merge import merge, overall
-from joshi.export.quantize import quantize, type_of
+from joshi.export.types import type_of
 from joshi.plan import Plan
 from joshi.training.trainer import lora
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 
 from joshi.base.checkpoint import convert
+from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter
 from joshi.base.tensors import LINEAR
@@ -22,8 +23,8 @@ from joshi.errors import JoshiError
 from joshi.export import require_same_model
 from joshi.export.calibrate import Calibration
 from joshi.export.merge import merge
-from joshi.export.quantize import FOUR_BIT, quantize
 from joshi.export.rounding import DAMPING, Sight, Window, grid_of, with_levels
+from joshi.export.types import FOUR_BIT
 
 from ..base.checkpoints import PHI4_TEMPLATE, phi4_tokenizer, save
 from .test_export import nothing

@@ -13,7 +13,7 @@ from joshi.base.checkpoint import convert
 from joshi.base.gguf_file import GgufFile, chunks_of
 from joshi.base.gguf_write import GgufOut, entries_of
 from joshi.export.merge import merge
-from joshi.export.quantize import FILE_TYPES
+from joshi.export.types import FILE_TYPES
 
 from ..base.checkpoints import PHI4_TEMPLATE, phi4_tokenizer, save
 

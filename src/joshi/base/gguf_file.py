@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from numpy.typing import NDArray
 
+from joshi.base.ggml import dequantize
 from joshi.errors import JoshiError
 
 MAGIC = b"GGUF"
@@ -137,7 +138,7 @@ class GgufFile:
             JoshiError: they cannot be read, their type cannot be dequantised, or one is NaN or infinite.
         """
         try:
-            values: NDArray[np.float32] = dequantize(self.raw(tensor, rows), tensor.kind).astype(np.float32, copy=False)
+            values = dequantize(self.raw(tensor, rows), tensor.kind)
         except NotImplementedError as error:
             raise JoshiError(
                 f"{self.path}: tensor {tensor.name} has type {tensor.kind.name}, which cannot be dequantised here; "

@@ -19,9 +19,23 @@ from joshi.errors import JoshiError
 from joshi.export.rounding import Sight, Window
 
 WINDOW = 4096  # inputs that correct each other: bounds memory and time where a layer has more
+TORCH_BYTES = 400_000_000
+FACTORS_IN_FP64 = 5  # of a window: H, H in order, its Cholesky factor, its inverse, the inverse's factor
+LONGEST_TEXT = 4096  # tokens that go through a layer at one time
 _CLASSES = {"llama": (LlamaDecoderLayer, LlamaRotaryEmbedding), "phi3": (Phi3DecoderLayer, Phi3RotaryEmbedding)}
 # These read what the other reads.
 _SAME_INPUT = {"attn_k": "attn_q", "attn_v": "attn_q", "ffn_up": "ffn_gate"}
+
+
+def memory_bytes(file: GgufFile, n_tokens: int) -> int:
+    """About what a calibration holds: a layer's weights, what merging makes of them, H, GPTQ's factors, the states."""
+    layer = [tensor for tensor in file.tensors if layer_of(tensor.name) == 0]
+    inputs = [tensor.shape[-1] for tensor in layer if len(tensor.shape) == 2]
+    squares = sum(size * min(size, WINDOW) for size in set(inputs)) + 2 * min(inputs) * min(*inputs, WINDOW)
+    factors = FACTORS_IN_FP64 * 8 * min(max(inputs), WINDOW) ** 2
+    hidden = int(file.need(f"{file.architecture}.embedding_length"))
+    states = n_tokens * 2 * hidden + LONGEST_TEXT * 3 * max(inputs)
+    return TORCH_BYTES + 4 * (2 * sum(tensor.n_elements for tensor in layer) + squares + states) + factors
 
 
 class Calibration:

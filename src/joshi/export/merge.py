@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, dequantize
+from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
+from joshi.base.ggml import dequantize, quantize
 from joshi.base.gguf_file import GgufFile, Tensor, chunks_of
 from joshi.base.gguf_write import GgufOut, entries_of, row_bytes
 from joshi.base.lora import Adapter, Weights
 from joshi.base.tensors import layer_of, target_of
 from joshi.errors import GateRefused
-from joshi.export.quantize import FILE_TYPES, FINER, FOUR_BIT, PLAIN, quantize, type_of
+from joshi.export.types import FILE_TYPES, FINER, FOUR_BIT, PLAIN, type_of
 from joshi.workspace import atomic, make_folder, require_space
 
 if TYPE_CHECKING:  # they need torch, which an export without calibration does not
@@ -205,7 +206,7 @@ def _parts(file: GgufFile, tensor: Tensor, factors: tuple[Weights, Weights], row
 def _merged(base: Weights, delta: Weights, way: Way) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Some rows in their new type, and what they add to the sums behind `Kept`."""
     raw = way.write(base, delta)
-    error = dequantize(raw, way.kind).astype(np.float32, copy=False).reshape(base.shape) - base
+    error = dequantize(raw, way.kind) - base
     error -= delta
     sums = [float(np.vdot(one, other)) for one, other in ((delta, delta), (error, delta), (error, error))]
     seen = [way.sight.product(one, delta) for one in (delta, error)] if way.sight else [0.0, 0.0]

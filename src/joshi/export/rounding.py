@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf import dequantize
 from numpy.typing import NDArray
 
-from joshi.export.quantize import quantize
+from joshi.base.ggml import dequantize, quantize
 
 BLOCK = 32  # weights that share a scale and an offset
 GROUP = 128  # columns whose corrections are gathered before they reach the columns after them

@@ -1,6 +1,6 @@
 """Reading a base and writing a tuned model against the usual path, on synthetic Phi-3 files; memory, time and disk.
 
-    python -m benchmarks.export --layers 3 7 22     # files of 0.4, 0.8 and 2.5 GB
+    python -m benchmarks.export --layers 3 8 31     # files of 0.4, 0.8 and 2.5 GB
     python -m benchmarks.export --layers 3 --json
 
 Ours reads weights from the GGUF and writes the merged Q4_K_M in one pass. The usual path loads the GGUF in
@@ -201,7 +201,7 @@ def work(name: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, nargs="+", default=[3, 7, 22])
+    parser.add_argument("--layers", type=int, nargs="+", default=[3, 8, 31])
     parser.add_argument("--json", action="store_true", help="print the ratios as JSON alone")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

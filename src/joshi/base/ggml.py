@@ -68,7 +68,7 @@ def quantize(rows: NDArray[np.float32], kind: Type, importance: NDArray[np.float
         with np.errstate(over="ignore"):
             half = rows.astype(np.float16)
         if not np.isfinite(half).all():
-            raise JoshiError('a merged weight is too large for fp16; set [export] quantization to "Q8_0"')
+            raise JoshiError('a weight is too large for fp16; set [export] quantization to "Q8_0"')
         return half.view(np.uint8)
     n_rows, n_columns = rows.shape
     block, size = map(int, GGML_QUANT_SIZES[kind])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile
 from joshi.base.gguf_write import GgufOut, entry
 from joshi.base.tensors import Target, target_of, to_rope_pairs
@@ -20,19 +22,40 @@ from joshi.errors import JoshiError
 from joshi.workspace import atomic
 
 Weights = NDArray[np.float32]
+_GGUF_NAMES = ("lora_a", "lora_b")  # after the name of the tensor that they change
+_PEFT = "base_model.model."  # before every name that PEFT writes
+
+
+class Stored(Mapping[str, Weights]):
+    """Weights of a file, each read when it is asked for: those of a 14B model take most of a gigabyte."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError or SafetensorError if it cannot be read."""
+        self._file: Any = safe_open(path, framework="numpy")
+        self._names = {name.removeprefix(_PEFT): name for name in self._file.keys()}  # type: ignore[no-untyped-call]  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> Weights:
+        found: Weights = self._file.get_tensor(self._names[name]).astype(np.float32, copy=False)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)
 class Adapter:
     """A PEFT LoRA: delta W = scale * B @ A, in transformers' order of rows."""
 
-    weights: dict[str, Weights]
+    weights: Mapping[str, Weights]
     scale: float
 
     @classmethod
     def of(cls, weights: Mapping[str, Weights], scale: float) -> Adapter:
         """Of PEFT's state dict, names as in adapter_model.safetensors."""
-        return cls({name.removeprefix("base_model.model."): value for name, value in weights.items()}, scale)
+        return cls({name.removeprefix(_PEFT): value for name, value in weights.items()}, scale)
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
@@ -43,14 +66,13 @@ class Adapter:
         """
         try:
             config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
-                weights = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+            weights = Stored(folder / "adapter_model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise JoshiError(f"{folder} holds no readable adapter ({error}); train it again") from error
         if config.get("use_dora"):
             raise JoshiError(f"{folder} is a DoRA adapter, which cannot be merged here; train a LoRA adapter")
         rank, alpha = config["r"], config["lora_alpha"]
-        return cls.of(weights, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+        return cls(weights, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
     def factors(self, target: Target, shape: tuple[int, ...]) -> tuple[Weights, Weights] | None:
         """A, (rank, inputs), and B, (outputs, rank), B in the GGUF's order of rows; None if the tensor is untouched.
@@ -119,18 +141,16 @@ def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
     Raises:
         JoshiError: the adapter belongs to another base, or the file cannot be written.
     """
-    found = {
-        tensor.name: pair
-        for tensor in file.tensors
-        if (target := target_of(tensor.name, file)) and (pair := adapter.factors(target, tensor.shape))
-    }
+    found: dict[str, tuple[Target, tuple[int, ...]]] = {}
+    shapes: list[tuple[str, tuple[int, ...]]] = []
+    for tensor in file.tensors:
+        target = target_of(tensor.name, file)
+        pair = adapter.factors(target, tensor.shape) if target else None
+        if target and pair:
+            found[tensor.name] = target, tensor.shape
+            shapes += [(f"{tensor.name}.{factor}", one.shape) for factor, one in zip(_GGUF_NAMES, pair, strict=True)]
     adapter.require_all(len(found))
-    rank = next((len(a) for a, _ in found.values()), 1)
-    halves = {
-        f"{name}.{factor}": values
-        for name, pair in found.items()
-        for factor, values in zip(("lora_a", "lora_b"), pair, strict=True)
-    }
+    rank = shapes[0][1][0] if shapes else 1
     entries = [
         entry("general.architecture", file.architecture),
         entry("general.type", "adapter"),
@@ -138,8 +158,9 @@ def write_adapter(file: GgufFile, adapter: Adapter, path: Path) -> int:
         entry("adapter.lora.alpha", adapter.scale * rank),  # llama.cpp scales by alpha / rank
     ]
     with atomic(path, "wb+") as out:
-        model = GgufOut(out, entries, [(name, values.shape) for name, values in halves.items()])
-        for name, values in halves.items():
-            model.write(name, GGMLQuantizationType.F16, [values.astype(np.float16)])
+        model = GgufOut(out, entries, shapes)
+        for name, (target, shape) in found.items():
+            for factor, values in zip(_GGUF_NAMES, adapter.factors(target, shape) or (), strict=True):
+                model.write(f"{name}.{factor}", GGMLQuantizationType.F16, [quantize(values, GGMLQuantizationType.F16)])
         model.close()
     return path.stat().st_size

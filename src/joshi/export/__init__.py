@@ -28,14 +28,14 @@ SAME_MODEL = 0.3  # root mean square of what 4 bits change in a tensor, relative
 
 
 def memory_bytes(file: GgufFile, plan: Plan) -> int:
-    """About what the export takes: a chunk a thread, and the adapter's factors."""
-    n_lora = plan.sft.rank * sum(sum(tensor.shape) for tensor in file.tensors if tensor.name.startswith("blk."))
+    """About what the export takes: a chunk a thread, and one tensor's factors."""
+    n_lora = plan.sft.rank * max(sum(tensor.shape) for tensor in file.tensors if tensor.name.startswith("blk."))
     chunks = (os.cpu_count() or 1) * CHUNK_ARRAYS * 4 * CHUNK_WEIGHTS
     if plan.export.rounding == "calibrated":
         from joshi.export.calibrate import memory_bytes as looking
 
         chunks += looking(file, plan.export.calibration_tokens)
-    return PROCESS_BYTES + chunks + 4 * n_lora
+    return PROCESS_BYTES + chunks + 2 * 4 * n_lora
 
 
 def size_bytes(file: GgufFile, plan: Plan) -> int:

@@ -82,10 +82,11 @@ def merge(
         GateRefused: no type keeps enough of the fine-tune.
         After either, an earlier file at `path` is as it was.
     """
-    factors = {tensor.name: _factors(file, tensor, adapter) for tensor in file.tensors}
+    # Factors are read here, to find a wrong one before anything is written, and again when their tensor is written.
+    touched = {tensor.name for tensor in file.tensors if _factors(file, tensor, adapter)}
     if adapter is not None:
-        adapter.require_all(sum(found is not None for found in factors.values()))
-    kinds = wanted_types(file, quantization, {name for name, found in factors.items() if found is not None})
+        adapter.require_all(len(touched))
+    kinds = wanted_types(file, quantization, touched)
     require_space(make_folder(path.parent), size_of(file, kinds), path.name)
     changed: dict[str, Any] = {"general.name": name}
     if quantization in FILE_TYPES:
@@ -97,7 +98,7 @@ def merge(
             out, entries_of(file, changed), [(tensor.name, tensor.shape) for tensor in tensors], file.header.alignment
         )
         for tensor in tensors:
-            found, wanted = factors[tensor.name], kinds[tensor.name]
+            found, wanted = _factors(file, tensor, adapter), kinds[tensor.name]
             if found is None:
                 model.write(tensor.name, wanted, _copied(file, tensor, wanted))
             else:

@@ -14,11 +14,8 @@ from joshi.base.find import look_at
 from joshi.base.gguf_file import GgufFile
 from joshi.base.memory import training_memory
 from joshi.base.ollama import find_model
-from joshi.base.tokenizer import chat_tokenizer
 from joshi.cli.session import out, plain, print_json, session
-from joshi.cli.whole import gpu_memory
-from joshi.errors import JoshiError
-from joshi.export.modelfile import turns_of
+from joshi.cli.whole import gpu_memory, template_of
 from joshi.plan import Plan
 
 
@@ -58,18 +55,13 @@ def show(
 
 def facts_of(file: GgufFile, line: str, plan: Plan) -> dict[str, Any]:
     """What a base is, and what it will take here."""
-    try:
-        tokenizer = chat_tokenizer(file)
-        template: dict[str, Any] = {"end_of_turn": tokenizer.end_token, "ollama_template": turns_of(tokenizer).go()}
-    except JoshiError as error:
-        template = {"refused": str(error)}
     gpu = gpu_memory()
     facts = describe(file)
     return {
         "line": line,
         "path": line.removeprefix("hf:") if line.startswith("hf:") else str(file.path),
         **facts,
-        **template,
+        **template_of(file),
         "imported_bytes": facts["bytes"] if line.startswith("hf:") else None,
         "training_bytes": training_memory(file, plan, gpu is not None).total,
         "available_bytes": gpu or psutil.virtual_memory().available,

@@ -13,11 +13,15 @@ import psutil
 import typer
 from rich.table import Table
 
+from joshi import export
 from joshi.base import describe
 from joshi.base.find import look_at
+from joshi.base.gguf_file import GgufFile
 from joshi.base.memory import training_memory
+from joshi.base.tokenizer import chat_tokenizer
 from joshi.cli.session import err, out, plain, print_json, session
 from joshi.errors import JoshiError, Unavailable
+from joshi.export.modelfile import turns_of
 from joshi.llama import threads
 from joshi.plan import Plan
 from joshi.stage import versions
@@ -166,7 +170,8 @@ def doctor(
     on_gpu = gpu_memory() if memory_gb is None else int(memory_gb * 1e9)
     gpu, available = on_gpu is not None, on_gpu or memory.available
     with look_at(plan.model.base, current.workspace.root) as file:
-        facts = describe(file)
+        facts = describe(file) | template_of(file)
+        exported = {"memory_bytes": export.memory_bytes(file, plan), "file_bytes": export.size_bytes(file, plan)}
         needed = training_memory(file, plan, gpu)
         alternatives = {name: training_memory(file, other, gpu).total for name, other in leaner(plan).items()}
     report = {
@@ -184,6 +189,7 @@ def doctor(
             "fits": needed.total < available,
             "alternatives": alternatives,
         },
+        "export": exported,
     }
     if as_json:
         print_json(report)
@@ -191,6 +197,10 @@ def doctor(
     table = Table(show_header=False)
     base = f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})"
     table.add_row("base", plain(base))
+    table.add_row("context", f"{facts['context_tokens']} tokens")
+    table.add_row(
+        "chat template", plain(report["base"].get("refused") or f"turns end with {report['base']['end_of_turn']}")
+    )
     table.add_row("threads", str(report["threads"]))
     table.add_row("memory", f"{memory.total / 1e9:.1f} GB")
     table.add_row("disk", f"{shutil.disk_usage(current.workspace.root).free / 1e9:.1f} GB free")
@@ -201,7 +211,19 @@ def doctor(
     table.add_row("", f"{'fits' if needed.total < available else 'does not fit'} {where} {available / 1e9:.1f} GB")
     for name, total in alternatives.items():
         table.add_row("", f"with {name}: {total / 1e9:.1f} GB, {'fits' if total < available else 'does not fit'}")
+    room = "fits" if exported["file_bytes"] < report["free_disk_bytes"] else "does not fit the disk"
+    size = f"a file of about {exported['file_bytes'] / 1e9:.1f} GB, {room}"
+    table.add_row("export", f"about {exported['memory_bytes'] / 1e9:.1f} GB of memory, {size}")
     out.print(table)
+
+
+def template_of(file: GgufFile) -> dict[str, str]:
+    """How the base's turns end and what Ollama is told of them, or why it can't be told."""
+    try:
+        tokenizer = chat_tokenizer(file)
+        return {"end_of_turn": tokenizer.end_token, "ollama_template": turns_of(tokenizer).go()}
+    except JoshiError as error:
+        return {"refused": str(error)}
 
 
 def gpu_memory() -> int | None:

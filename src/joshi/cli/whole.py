@@ -195,12 +195,12 @@ def doctor(
         print_json(report)
         return
     table = Table(show_header=False)
-    base = f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M, {facts['types']})"
+    types = ", ".join(f"{count} {kind}" for kind, count in file.types.items())
+    base = f"{facts['name']} ({facts['architecture']}, {file.parameters / 1e6:.0f}M: {types})"
     table.add_row("base", plain(base))
     table.add_row("context", f"{facts['context_tokens']} tokens")
-    table.add_row(
-        "chat template", plain(report["base"].get("refused") or f"turns end with {report['base']['end_of_turn']}")
-    )
+    template = facts["refused"] if "refused" in facts else f"turns end with {facts['end_of_turn']}"
+    table.add_row("chat template", plain(str(template)))
     table.add_row("threads", str(report["threads"]))
     table.add_row("memory", f"{memory.total / 1e9:.1f} GB")
     table.add_row("disk", f"{shutil.disk_usage(current.workspace.root).free / 1e9:.1f} GB free")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -193,6 +194,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def clear_partial(path: Path) -> None:
+    """Remove what killed commands wrote beside `path`; only for who holds the workspace's lock."""
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        abandoned.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

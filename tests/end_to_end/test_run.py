@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.workspace import sha256_file
 
-from .conftest import Finished, joshi
+from .conftest import Finished, command, joshi
 
 
 def statuses(report: dict[str, object]) -> dict[str, str]:
@@ -92,6 +94,25 @@ def test_the_adapter_alone_is_a_gguf_for_the_same_architecture(finished: Finishe
     assert lines[0] == f"FROM {find_base('builtin:smollm2', finished.root).path}"
     assert lines[1] == "ADAPTER ./phi4-joshi-adapter.gguf"
     assert "models/Modelfile-adapter" in done.stderr.replace("\n", " ")
+
+
+def test_a_killed_export_leaves_the_old_model_and_the_next_one_clears_up(finished: Finished, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root)
+    model = root / "models" / "phi4-joshi.gguf"
+    before = sha256_file(model)
+    process = subprocess.Popen(command(root, "export"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(partial.stat().st_size > 10_000_000 for partial in model.parent.glob(".*.partial")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert sha256_file(model) == before
+    assert len(list(model.parent.glob(".*.partial"))) == 1
+    done = joshi(root, "export")
+    assert done.returncode == 0, done.stderr
+    assert sha256_file(model) == before
+    assert list(model.parent.glob(".*")) == []
 
 
 def test_a_calibrated_export_keeps_more_in_fewer_bytes(finished: Finished, tmp_path: Path) -> None:

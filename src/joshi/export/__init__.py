@@ -20,7 +20,7 @@ from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage, StageRun
 from joshi.window import fit
-from joshi.workspace import Workspace, sha256_file, write_text
+from joshi.workspace import Workspace, clear_partial, sha256_file, write_text
 
 PROCESS_BYTES = 120_000_000  # Python, numpy, llama.cpp's library, the vocabulary: SmolLM2's export took 0.22 GB in all
 CHUNK_ARRAYS = 6  # of fp32 at one time: read, delta, meant, written, error, and what numpy makes between
@@ -143,6 +143,7 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
         from joshi.export.calibrate import Calibration
 
         calibration = Calibration(file, lora, calibration_texts(plan, stage.workspace), plan.release.num_ctx)
+    clear_partial(path)
     with progress.bar(f"merging, {quantization}", len(file.tensors)) as advance:
         kept = merge(file, lora, quantization, plan.model.name, path, advance, calibration)
     share = overall(kept)

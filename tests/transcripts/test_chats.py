@@ -141,3 +141,23 @@ def test_any_language_is_read(read_file) -> None:
     }
     [conversation], _ = read_file("c.jsonl", lines(chat))
     assert [turn.text for turn in conversation.turns] == ["価格は5%上がります。", "لماذا؟ 🙂"]
+
+
+def test_share_gpt_chats_are_read(read_file) -> None:
+    chat = {
+        "id": 7,
+        "system": "Be brief.",
+        "conversations": [
+            {"from": "human", "value": "We must ask 5% more."},
+            {"from": "gpt", "value": "What changed since March?"},
+        ],
+    }
+    [conversation], _ = read_file("c.jsonl", lines(chat))
+    assert conversation.id == "7"
+    assert [(turn.role, turn.text) for turn in conversation.turns] == [
+        ("system", "Be brief."),
+        ("supplier", "We must ask 5% more."),
+        ("buyer", "What changed since March?"),
+    ]
+    _, [unread] = read_file("d.jsonl", lines({"conversations": [{"from": "narrator", "value": "x"}]}))
+    assert (unread.kind, "narrator" in unread.reason) == ("rejected", True)

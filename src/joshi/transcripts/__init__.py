@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 from joshi.errors import JoshiError
 from joshi.schema import Conversation
 from joshi.transcripts import email_history
-from joshi.transcripts.chat import read_chat
+from joshi.transcripts.archives import ARCHIVES, Member, members
+from joshi.transcripts.chat import read_chat, read_share_gpt
 from joshi.transcripts.corpora import read_casino, read_craigslist
 from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
 from joshi.transcripts.documents import Element, Found, Text, intact
@@ -28,6 +29,7 @@ Outcome = tuple[Found, Conversation | Refused]
 _PAPERS = re.compile(r"SOURCE\.txt|(?:README|LICENCE|LICENSE).*")
 _READERS: dict[Shape, Callable[[dict[str, Any], str, str], Conversation]] = {
     Shape.CHAT: read_chat,
+    Shape.SHARE_GPT: read_share_gpt,
     Shape.CASINO: read_casino,
     Shape.CRAIGSLIST: read_craigslist,
 }
@@ -37,8 +39,8 @@ def read(paths: Sequence[Path], buyer_domains: Sequence[str] = ()) -> Iterator[C
     """Yield one item for every record of these files, and of every file below these folders in sorted order.
 
     A record is a line of JSON Lines, an element of a JSON array, a text file, or all e-mails of one thread in
-    a file; a file that cannot be taken apart is one record. `buyer_domains` are the buyer's mail domains,
-    for sources that do not say who buys. Ids are unique over the run.
+    a file; files may lie in a gzip or zip; a file that cannot be taken apart is one record. `buyer_domains` are
+    the buyer's mail domains, for sources that do not say who buys. Ids are unique over the run.
 
     Raises:
         JoshiError: a path does not exist (at once), or a file or folder cannot be read.
@@ -93,23 +95,40 @@ def _read(files: list[tuple[Path, str]], buyer_domains: tuple[str, ...]) -> Iter
     for path, source in files:
         try:
             with path.open("rb") as file:
-                for found, outcome in _outcomes(file, path.suffix.lower(), source, buyer_domains):
-                    place = f"{source}:{found.line}" if found.line else source
-                    if isinstance(outcome, Refused):
-                        yield _unread(source, found, outcome)
-                    elif outcome.id in owners:
-                        yield _unread(source, found, _clash(outcome.id, owners[outcome.id]))
-                    else:
-                        owners[outcome.id] = place
-                        yield outcome
+                for member in _members(file, path.suffix.lower(), source):
+                    if member.file is None:
+                        refusal = member.refusal or rejected("it cannot be had")
+                        yield Unread(member.name, None, refusal.kind, refusal.reason, "")
+                        continue
+                    for found, outcome in _outcomes(member.file, member.suffix, member.name, buyer_domains):
+                        if isinstance(outcome, Refused):
+                            yield _unread(member.name, found, outcome)
+                        elif outcome.id in owners:
+                            yield _unread(member.name, found, _clash(outcome.id, owners[outcome.id]))
+                        else:
+                            owners[outcome.id] = f"{member.name}:{found.line}" if found.line else member.name
+                            yield outcome
         except OSError as error:
             raise _unreadable(error, path) from error
+
+
+def _members(file: BinaryIO, suffix: str, source: str) -> Iterator[Member]:
+    """The file itself, or what the archive holds but for papers; an archive that cannot be read is one record."""
+    if suffix not in ARCHIVES:
+        yield Member(source, suffix, file)
+        return
+    try:
+        for member in members(file, suffix, source):
+            if not _PAPERS.fullmatch(member.name.rpartition("/")[2]):
+                yield member
+    except Refused as refusal:
+        yield Member(source, suffix, None, refusal)
 
 
 def _outcomes(file: BinaryIO, suffix: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
     if suffix not in SUFFIXES:
         what = f"{suffix} files are" if suffix else "a file without a suffix is"
-        yield Text(file), rejected(f"{printable(what, 40)} not read; expected one of {', '.join(SUFFIXES)}")
+        yield Text(file), rejected(f"{printable(what, 40)} not read; expected one of {', '.join(SUFFIXES + ARCHIVES)}")
         return
     try:
         records = open_records(file, suffix)

@@ -1,4 +1,4 @@
-"""Chats as JSON: one conversation an object, roles as chat APIs name them or as Joshi does.
+"""Chats as JSON: one conversation an object, roles as chat APIs and ShareGPT name them or as Joshi does.
 
 {"id"?, "messages": [{"role", "content", "name"?, "at"?, "state"?}], "participants"?, "context"?}. `state`,
 `participants` and `context` hold Joshi's own records State, Participant and ConversationState.
@@ -19,6 +19,8 @@ _ROLES: dict[str, Literal["buyer", "supplier", "system"]] = {
     "buyer": "buyer",
     "assistant": "buyer",
     "system": "system",
+    "human": "supplier",  # ShareGPT's names
+    "gpt": "buyer",
 }
 
 
@@ -38,6 +40,19 @@ def read_chat(value: dict[str, Any], default_id: str, source: str) -> Conversati
         turns=[turn for turn in turns if turn.text],
         state=context.record(ConversationState),
     )
+
+
+def read_share_gpt(value: dict[str, Any], default_id: str, source: str) -> Conversation:
+    """{"id"?, "conversations": [{"from", "value"}], "system"?}, as ShareGPT and tools after it write chats.
+
+    Raises:
+        Refused: as `read_chat`.
+    """
+    chat = Fields(value)
+    rows = [{"role": row.values.get("from"), "content": row.values.get("value")} for row in chat.rows("conversations")]
+    system = chat.text("system")
+    opening = [{"role": "system", "content": system}] if system else []
+    return read_chat({"id": value.get("id"), "messages": [*opening, *rows]}, default_id, source)
 
 
 def _turn(message: Fields) -> Turn:

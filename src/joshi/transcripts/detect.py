@@ -27,6 +27,7 @@ SUFFIXES = (".json", ".jsonl", ".txt")
 
 class Shape(Enum):
     CHAT = "a chat"
+    SHARE_GPT = "a ShareGPT chat"
     EMAIL = "one e-mail of a history"
     HISTORY = "an e-mail history"
     CASINO = "a CaSiNo dialogue"
@@ -75,6 +76,8 @@ def shape(value: Any) -> Shape:
         raise rejected(f"{kind_of(value)} where a chat was expected")
     if "messages" in value:
         return Shape.CHAT
+    if "conversations" in value:
+        return Shape.SHARE_GPT
     if "email_history" in value:
         return Shape.HISTORY
     if "chat_logs" in value:
@@ -87,7 +90,7 @@ def shape(value: Any) -> Shape:
         raise rejected("an agent's output, not a chat")
     keys = ", ".join(printable(key, 30) for key in itertools.islice(value, 6)) or "none"
     raise rejected(
-        f"not a chat of a known shape (its keys: {keys}); expected messages, email_history, chat_logs, "
+        f"not a chat of a known shape (its keys: {keys}); expected messages, conversations, email_history, chat_logs, "
         "scenario and events, or an e-mail's sender and body_text"
     )
 

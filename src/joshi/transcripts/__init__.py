@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from joshi.errors import JoshiError
@@ -15,14 +18,17 @@ from joshi.transcripts.archives import ARCHIVES, Member, members
 from joshi.transcripts.chat import read_chat, read_share_gpt
 from joshi.transcripts.corpora import read_casino, read_craigslist
 from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
-from joshi.transcripts.documents import Element, Found, Text, intact
+from joshi.transcripts.documents import Element, Line, Text, intact
 from joshi.transcripts.fields import Fields
+from joshi.transcripts.mail import EML, MBOX, Mail, messages_of, together
 from joshi.transcripts.thread import read_thread
 from joshi.transcripts.unread import Refused, Unread, printable, rejected
 from joshi.workspace import files_below
 
 __all__ = ["Unread", "read"]
 
+Found = Line | Element | Text | Mail
+KNOWN = (*SUFFIXES, EML, MBOX, *ARCHIVES)
 Outcome = tuple[Found, Conversation | Refused]
 
 # Capitals, as such papers are written: licence-renewals.jsonl is a transcript.
@@ -39,8 +45,9 @@ def read(paths: Sequence[Path], buyer_domains: Sequence[str] = ()) -> Iterator[C
     """Yield one item for every record of these files, and of every file below these folders in sorted order.
 
     A record is a line of JSON Lines, an element of a JSON array, a text file, or all e-mails of one thread in
-    a file; files may lie in a gzip or zip; a file that cannot be taken apart is one record. `buyer_domains` are
-    the buyer's mail domains, for sources that do not say who buys. Ids are unique over the run.
+    a file or, as .eml, in a folder; files may lie in a gzip or zip; a file that cannot be taken apart is one
+    record. `buyer_domains` are the buyer's mail domains, for sources that do not say who buys. Ids are unique
+    over the run.
 
     Raises:
         JoshiError: a path does not exist (at once), or a file or folder cannot be read.
@@ -92,24 +99,52 @@ def _unreadable(error: OSError, path: Path) -> JoshiError:
 
 def _read(files: list[tuple[Path, str]], buyer_domains: tuple[str, ...]) -> Iterator[Conversation | Unread]:
     owners: dict[str, str] = {}
+    for member in _with_mail_together(_opened(files)):
+        if member.refusal is not None:
+            yield Unread(member.name, None, member.refusal.kind, member.refusal.reason, "")
+            continue
+        try:
+            for found, outcome in _outcomes(member, buyer_domains):
+                if isinstance(outcome, Refused):
+                    yield _unread(member.name, found, outcome)
+                elif outcome.id in owners:
+                    yield _unread(member.name, found, _clash(outcome.id, owners[outcome.id]))
+                else:
+                    owners[outcome.id] = f"{member.name}:{found.line}" if found.line else member.name
+                    yield outcome
+        except OSError as error:
+            raise _unreadable(error, Path(member.name)) from error
+
+
+def _opened(files: list[tuple[Path, str]]) -> Iterator[Member]:
     for path, source in files:
         try:
             with path.open("rb") as file:
-                for member in _members(file, path.suffix.lower(), source):
-                    if member.file is None:
-                        refusal = member.refusal or rejected("it cannot be had")
-                        yield Unread(member.name, None, refusal.kind, refusal.reason, "")
-                        continue
-                    for found, outcome in _outcomes(member.file, member.suffix, member.name, buyer_domains):
-                        if isinstance(outcome, Refused):
-                            yield _unread(member.name, found, outcome)
-                        elif outcome.id in owners:
-                            yield _unread(member.name, found, _clash(outcome.id, owners[outcome.id]))
-                        else:
-                            owners[outcome.id] = f"{member.name}:{found.line}" if found.line else member.name
-                            yield outcome
+                yield from _members(file, path.suffix.lower(), source)
         except OSError as error:
             raise _unreadable(error, path) from error
+
+
+def _with_mail_together(found: Iterable[Member]) -> Iterator[Member]:
+    """Single messages of a folder answer each other: a run of them becomes one file that tells where each lies."""
+
+    def folder(member: Member) -> str | None:
+        return member.name.rpartition("/")[0] if member.suffix == EML and member.file else None
+
+    for name, run in itertools.groupby(found, key=folder):
+        if name is None:
+            yield from run
+            continue
+        with TemporaryFile() as file:
+            parts = []
+            for member in run:
+                assert member.file is not None  # `folder` gives others None
+                start = file.tell()
+                member.file.seek(0)
+                shutil.copyfileobj(member.file, file)
+                parts.append((member.name.rpartition("/")[2], start, file.tell() - start))
+            file.flush()
+            yield Member(f"{name}/*{EML}" if name else f"*{EML}", EML, file, parts=parts)
 
 
 def _members(file: BinaryIO, suffix: str, source: str) -> Iterator[Member]:
@@ -125,13 +160,15 @@ def _members(file: BinaryIO, suffix: str, source: str) -> Iterator[Member]:
         yield Member(source, suffix, None, refusal)
 
 
-def _outcomes(file: BinaryIO, suffix: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
-    if suffix not in SUFFIXES:
+def _outcomes(member: Member, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
+    file, suffix, source = member.file, member.suffix, member.name
+    assert file is not None  # the caller has dealt with those that are refused
+    if suffix not in KNOWN:
         what = f"{suffix} files are" if suffix else "a file without a suffix is"
-        yield Text(file), rejected(f"{printable(what, 40)} not read; expected one of {', '.join(SUFFIXES + ARCHIVES)}")
+        yield Text(file), rejected(f"{printable(what, 40)} not read; expected one of {', '.join(KNOWN)}")
         return
     try:
-        records = open_records(file, suffix)
+        records = _records(member, file)
     except Refused as refusal:
         yield Text(file), refusal
         return
@@ -150,6 +187,12 @@ def _outcomes(file: BinaryIO, suffix: str, source: str, buyer_domains: tuple[str
         else:
             yield from _history(first, stem, source, buyer_domains)
     yield from _threads(mails, stem, source, buyer_domains)
+
+
+def _records(member: Member, file: BinaryIO) -> Iterable[Found]:
+    if member.suffix == MBOX:
+        return messages_of(file)
+    return together(file, member.parts) if member.suffix == EML else open_records(file, member.suffix)
 
 
 def _first_look(
@@ -192,7 +235,8 @@ def _threads(
     for found in mails.values():
         entries: Iterable[email_history.Entry] = (email_history.read_entry(one.load()) for one in found)
         try:
-            yield found[0], _usable(email_history.read_conversation(entries, stem, source, buyer_domains))
+            mailbox = isinstance(found[0], Mail)
+            yield found[0], _usable(email_history.read_conversation(entries, stem, source, buyer_domains, mailbox))
         except Refused as refusal:
             yield found[0], refusal
 

@@ -1,7 +1,7 @@
 """Files inside gzip and zip: unpacked one at a time beside nothing of the user's, within bounds, and only ever read.
 
-A few kilobytes may unpack to terabytes, and a member's name may lead anywhere. So names are reported and never opened, and
-sizes are counted as bytes come out, whatever the archive says of itself.
+A few kilobytes may unpack to terabytes, and a member's name may lead anywhere. So names are reported and never opened,
+and sizes are counted as bytes come out, whatever the archive says of itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import lzma
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -35,6 +35,7 @@ class Member:
     suffix: str
     file: BinaryIO | None
     refusal: Refused | None = None
+    parts: Sequence[tuple[str, int, int]] = ()  # of several files in one: name, offset, length
 
 
 def members(file: BinaryIO, suffix: str, source: str) -> Iterator[Member]:

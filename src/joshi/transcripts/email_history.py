@@ -97,9 +97,11 @@ def read_entry(value: Any) -> Entry:
 
 
 def read_conversation(
-    entries: Iterable[Entry], default_id: str, source: str, buyer_domains: Sequence[str]
+    entries: Iterable[Entry], default_id: str, source: str, buyer_domains: Sequence[str], mailbox: bool = False
 ) -> Conversation:
     """The e-mails of one thread as a conversation, in the order in which they were sent.
+
+    In a `mailbox` no record names a supplier: whoever writes to or from a buyer and is none is one.
 
     Raises:
         Refused: rejected if the buyer cannot be told from the supplier; quarantined if all is too large.
@@ -107,6 +109,9 @@ def read_conversation(
     mails = _in_order(_bounded(entries))
     thread = mails[0].thread
     known = {mail.supplier.email.casefold() for mail in mails if mail.supplier.email}
+    if mailbox and any(mail.sender.within(buyer_domains) for mail in mails):
+        strangers = [mail.sender.email for mail in mails if not mail.sender.within(buyer_domains)]
+        known |= {address.casefold() for address in strangers if address}
     sent = [(mail, _role(mail, known, buyer_domains)) for mail in mails]
     return Conversation(
         id=":".join(part for part in (thread.workflow or default_id, thread.supplier) if part),

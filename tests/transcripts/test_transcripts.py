@@ -189,7 +189,7 @@ def assert_well_formed(items: list[Conversation | Unread]) -> None:
         ("a.json", b'[{"messages": ', "quarantined", "not JSON: Expecting value at character 14"),
         ("a.json", b'[\n{"messages": []},\n{"messages": []}\n', "quarantined", "not JSON"),
         ("a.json", b"[]", "rejected", "an empty list"),
-        ("a.csv", b"a,b", "rejected", ".csv files are not read; expected one of .json, .jsonl, .txt"),
+        ("a.xlsx", b"a,b", "rejected", ".xlsx files are not read; expected one of .json, .jsonl, .txt"),
         ("talk", b"x", "rejected", "a file without a suffix"),
     ],
 )

@@ -21,14 +21,16 @@ from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
 from joshi.transcripts.documents import Element, Line, Text, intact
 from joshi.transcripts.fields import Fields
 from joshi.transcripts.mail import EML, MBOX, Mail, messages_of, together
+from joshi.transcripts.tables import SUFFIXES as TABLES
+from joshi.transcripts.tables import Broken, conversations
 from joshi.transcripts.thread import read_thread
 from joshi.transcripts.unread import Refused, Unread, printable, rejected
 from joshi.workspace import files_below
 
 __all__ = ["Unread", "read"]
 
-Found = Line | Element | Text | Mail
-KNOWN = (*SUFFIXES, EML, MBOX, *ARCHIVES)
+Found = Line | Element | Text | Mail | Broken
+KNOWN = (*SUFFIXES, *TABLES, EML, MBOX, *ARCHIVES)
 Outcome = tuple[Found, Conversation | Refused]
 
 # Capitals, as such papers are written: licence-renewals.jsonl is a transcript.
@@ -44,10 +46,10 @@ _READERS: dict[Shape, Callable[[dict[str, Any], str, str], Conversation]] = {
 def read(paths: Sequence[Path], buyer_domains: Sequence[str] = ()) -> Iterator[Conversation | Unread]:
     """Yield one item for every record of these files, and of every file below these folders in sorted order.
 
-    A record is a line of JSON Lines, an element of a JSON array, a text file, or all e-mails of one thread in
-    a file or, as .eml, in a folder; files may lie in a gzip or zip; a file that cannot be taken apart is one
-    record. `buyer_domains` are the buyer's mail domains, for sources that do not say who buys. Ids are unique
-    over the run.
+    A record is a line of JSON Lines, an element of a JSON array, the rows of a CSV with one conversation's id, a
+    text file, or all e-mails of one thread in a file or, as .eml, in a folder; files may lie in a gzip or zip; a
+    file that cannot be taken apart is one record. `buyer_domains` are the buyer's mail domains, for sources that
+    do not say who buys. Ids are unique over the run.
 
     Raises:
         JoshiError: a path does not exist (at once), or a file or folder cannot be read.
@@ -192,6 +194,8 @@ def _outcomes(member: Member, buyer_domains: tuple[str, ...]) -> Iterator[Outcom
 def _records(member: Member, file: BinaryIO) -> Iterable[Found]:
     if member.suffix == MBOX:
         return messages_of(file)
+    if member.suffix in TABLES:
+        return conversations(file)
     return together(file, member.parts) if member.suffix == EML else open_records(file, member.suffix)
 
 

@@ -111,6 +111,13 @@ def test_a_message_that_says_nothing_is_said(tmp_path: Path, raw: bytes, kind: s
     assert reason in unread.reason
 
 
+def test_parts_nested_without_end_are_refused(tmp_path: Path) -> None:
+    parts = "".join(f'Content-Type: multipart/mixed; boundary="b{n}"\n\n--b{n}\n' for n in range(5000))
+    (tmp_path / "a.eml").write_text(f"From: a@b.example\n{parts}\nhello")
+    [], [unread] = conversations_of(list(read([tmp_path], BUYERS)))
+    assert unread.kind in ("quarantined", "rejected")
+
+
 def test_a_file_that_is_no_mbox_is_one_record(read_file) -> None:
     [], [unread] = read_file("mail.mbox", "Dear all,\n\nFrom here on\n")
     assert "no mbox" in unread.reason

@@ -49,7 +49,10 @@ class Mail:
         """
         if self.length > LARGEST_RECORD:
             raise quarantined(f"the message is over {LARGEST_RECORD // 2**20} MB; save it without attachments")
-        message = _parsed(os.pread(self.file.fileno(), self.length, self.offset))
+        try:
+            message = _parsed(os.pread(self.file.fileno(), self.length, self.offset))
+        except RecursionError:
+            raise quarantined("parts nested too deeply to be a mail") from None
         sender = _header(message, "From")
         if not sender:
             raise quarantined("it has no From line, so it is no e-mail; export the message again")

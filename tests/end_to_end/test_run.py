@@ -127,8 +127,8 @@ def test_a_calibrated_export_keeps_more_in_fewer_bytes(finished: Finished, tmp_p
     done = joshi(root, "export")
     assert done.returncode == 0, done.stderr
     calibrated = json.loads(done.stdout)
-    assert calibrated["tensors_calibrated"] >= metrics["tensors_raised"] > 0
-    assert calibrated["tensors_raised"] < metrics["tensors_raised"]
+    assert calibrated["tensors_calibrated"] > 0
+    assert calibrated["tensors_raised"] < metrics["tensors_raised"]  # tensors of 5 bits and more are raised as before
     assert calibrated["bytes"] < metrics["bytes"]
     assert calibrated["kept_delta_min"] >= 0.9
 

@@ -90,7 +90,7 @@ def test_consecutive_turns_of_one_side_stay_apart_and_blank_messages_are_no_turn
         ({"messages": [HELLO[0], {"role": "system", "content": "x"}]}, "1 message with text"),
         ({"messages": [HELLO[0]] * 3}, "only the supplier speaks"),
         ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[3] has the role 'tool'"),
-        ({"messages": [{"message_type": "reply", "content": "x"}]}, "messages[1] has no role"),
+        ({"messages": [{"type": "reply", "content": "x"}]}, "messages[1] has no role"),
         ({"context": "Manifest", "response": "{}", "metadata": {}}, "an agent's output, not a chat"),
         ({"question": "?", "answer": "!"}, "its keys: question, answer"),
         (["a", "list"], "a list where a chat was expected"),

@@ -15,7 +15,7 @@ from joshi.errors import JoshiError
 from joshi.schema import Conversation
 from joshi.transcripts import email_history
 from joshi.transcripts.archives import ARCHIVES, Member, members
-from joshi.transcripts.chat import read_chat, read_share_gpt
+from joshi.transcripts.chat import read_chat, read_questions, read_share_gpt, read_typed_thread
 from joshi.transcripts.corpora import read_casino, read_craigslist
 from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
 from joshi.transcripts.documents import Element, Line, Text, intact
@@ -38,6 +38,8 @@ _PAPERS = re.compile(r"SOURCE\.txt|(?:README|LICENCE|LICENSE).*")
 _READERS: dict[Shape, Callable[[dict[str, Any], str, str], Conversation]] = {
     Shape.CHAT: read_chat,
     Shape.SHARE_GPT: read_share_gpt,
+    Shape.THREAD: read_typed_thread,
+    Shape.QUESTIONS: read_questions,
     Shape.CASINO: read_casino,
     Shape.CRAIGSLIST: read_craigslist,
 }

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from joshi.schema import Conversation, ConversationState, Participant, State, Turn
-from joshi.transcripts.bodies import tidy
+from joshi.transcripts.bodies import plain_body, tidy
 from joshi.transcripts.fields import Fields
+from joshi.transcripts.replies import own_words
 from joshi.transcripts.unread import printable, quarantined, rejected
 
+_FROM_SUPPLIER = re.compile("supplier|response|reply|inbound")
 _ROLES: dict[str, Literal["buyer", "supplier", "system"]] = {
     "supplier": "supplier",
     "user": "supplier",
@@ -53,6 +56,44 @@ def read_share_gpt(value: dict[str, Any], default_id: str, source: str) -> Conve
     system = chat.text("system")
     opening = [{"role": "system", "content": system}] if system else []
     return read_chat({"id": value.get("id"), "messages": [*opening, *rows]}, default_id, source)
+
+
+def read_typed_thread(value: dict[str, Any], default_id: str, source: str) -> Conversation:
+    """ProcWise's EmailThread: {"thread_id", "messages": [{"message_type", "content", "timestamp", "round"}]}.
+
+    A type that speaks of the supplier, of a response or of something inbound is the supplier's; others are the buyer's.
+
+    Raises:
+        Refused: quarantined for a value of the wrong type.
+    """
+    thread = Fields(value)
+    turns = []
+    for message in thread.rows("messages"):
+        kind = (message.text("message_type") or "").casefold()
+        role: Literal["buyer", "supplier"] = "supplier" if _FROM_SUPPLIER.search(kind) else "buyer"
+        text = own_words(plain_body(message.text("content") or ""))
+        if text:
+            at = message.identifier("timestamp")
+            turns.append(Turn(speaker=role, role=role, text=text, at=at, round=message.whole("round")))
+    named = [part for part in (thread.identifier("workflow_id"), thread.identifier("supplier_id")) if part]
+    return Conversation(
+        id=":".join(named) or thread.identifier("thread_id") or default_id, source=source, participants=[], turns=turns
+    )
+
+
+def read_questions(value: dict[str, Any], default_id: str, source: str) -> Conversation:
+    """{"topic", "qas": [{"question", "answer"}]}: who asks stands where a supplier would, who answers is the buyer.
+
+    Raises:
+        Refused: quarantined for a value of the wrong type.
+    """
+    turns = []
+    for pair in Fields(value).rows("qas"):
+        said: tuple[tuple[Literal["buyer", "supplier"], str | None], ...] = (
+            ("supplier", pair.text("question")), ("buyer", pair.text("answer")),
+        )  # fmt: skip
+        turns += [Turn(speaker=role, role=role, text=tidy(text)) for role, text in said if text and text.strip()]
+    return Conversation(id=default_id, source=source, participants=[], turns=turns)
 
 
 def _turn(message: Fields) -> Turn:

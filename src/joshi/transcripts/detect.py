@@ -30,6 +30,8 @@ class Shape(Enum):
     SHARE_GPT = "a ShareGPT chat"
     EMAIL = "one e-mail of a history"
     HISTORY = "an e-mail history"
+    THREAD = "a thread of typed messages"
+    QUESTIONS = "questions with answers"
     CASINO = "a CaSiNo dialogue"
     CRAIGSLIST = "a CraigslistBargain dialogue"
 
@@ -75,7 +77,9 @@ def shape(value: Any) -> Shape:
     if not isinstance(value, dict):
         raise rejected(f"{kind_of(value)} where a chat was expected")
     if "messages" in value:
-        return Shape.CHAT
+        return Shape.THREAD if _typed(value["messages"]) else Shape.CHAT
+    if "topic" in value and "qas" in value:
+        return Shape.QUESTIONS
     if "conversations" in value:
         return Shape.SHARE_GPT
     if "email_history" in value:
@@ -84,6 +88,8 @@ def shape(value: Any) -> Shape:
         return Shape.CASINO
     if "scenario" in value and "events" in value:
         return Shape.CRAIGSLIST
+    if {"direction", "body"} <= value.keys() or "response_text" in value or "response_body" in value:
+        return Shape.EMAIL  # rows of proc.supplier_interaction and proc.supplier_response
     if "email_id" in value or ("sender" in value and ("body_text" in value or "body_html" in value)):
         return Shape.EMAIL
     if "context" in value and "response" in value:
@@ -92,6 +98,15 @@ def shape(value: Any) -> Shape:
     raise rejected(
         f"not a chat of a known shape (its keys: {keys}); expected messages, conversations, email_history, chat_logs, "
         "scenario and events, or an e-mail's sender and body_text"
+    )
+
+
+def _typed(messages: Any) -> bool:
+    """Whether messages say what they are in place of who wrote them."""
+    return (
+        isinstance(messages, list)
+        and len(messages) > 0
+        and all(isinstance(one, dict) and "message_type" in one and "role" not in one for one in messages)
     )
 
 

@@ -11,8 +11,9 @@ from joshi.schema import Conversation, ConversationState, Participant, State, Tu
 from joshi.transcripts.addresses import SET_BUYER_DOMAINS, Address, parse_address
 from joshi.transcripts.amounts import money
 from joshi.transcripts.bodies import html_body, plain_body
-from joshi.transcripts.documents import LARGEST_RECORD
+from joshi.transcripts.documents import LARGEST_RECORD, parse
 from joshi.transcripts.fields import Fields
+from joshi.transcripts.replies import own_words
 from joshi.transcripts.unread import printable, quarantined, rejected
 
 Role = Literal["buyer", "supplier"]
@@ -60,7 +61,7 @@ def read_entry(value: Any) -> Entry:
     """
     if not isinstance(value, dict):
         raise quarantined("not an e-mail: expected an object")
-    entry = Fields(value)
+    entry = Fields(_named_as_in_a_history(value))
     metadata, negotiation = entry.inner("metadata"), entry.inner("negotiation_context")
     workflow = metadata.identifier("workflow_id") or entry.inner("thread_headers").identifier("thread_id")
     rationale = entry.inner("decision").values.get("rationale")
@@ -94,6 +95,33 @@ def read_entry(value: Any) -> Entry:
         ),
         prices=_prices(negotiation),
     )
+
+
+def _named_as_in_a_history(value: dict[str, Any]) -> dict[str, Any]:
+    """Rows of proc.supplier_interaction and proc.supplier_response under the names that an e-mail history uses.
+
+    Their JSON columns are text in SQLite.
+
+    Raises:
+        Refused: quarantined; such a column holds no JSON.
+    """
+    metadata = value.get("metadata")
+    metadata = parse(metadata.encode()) if isinstance(metadata, str) and metadata.strip() else metadata
+    known = {key: value[key] for key in ("workflow_id", "direction") if key in value}
+    if "response_text" in value or "response_body" in value:
+        known["direction"] = "inbound"
+        value = {
+            "body_text": own_words(str(value.get("response_text") or "")),
+            "body_html": value.get("response_body") or value.get("body_html"),
+            "sender": value.get("response_from") or value.get("supplier_email"),
+            "sent_at": value.get("response_date"),
+            **value,
+        }
+    elif "direction" in value and "body" in value:
+        value = {"body_text": value["body"], "sent_at": value.get("created_at"), **value}
+    if not known:
+        return value if metadata is value.get("metadata") else {**value, "metadata": metadata}
+    return {**value, "metadata": {**known, **(metadata if isinstance(metadata, dict) else {})}}
 
 
 def read_conversation(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 
 from joshi.base.checkpoint import convert
+from joshi.base.find import find_base
 from joshi.base.ggml import quantize
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter
@@ -200,3 +201,8 @@ def test_another_model_is_no_original(
         out.write(file.raw(tensor)[::-1].tobytes())
     with pytest.raises(JoshiError, match=r"blk\.0\.ffn_down\.weight differs by"):
         require_same_model(quantised, GgufFile(other))
+
+
+def test_an_original_that_is_not_there_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(JoshiError, match=r'\[export\] original = "gguf:none.gguf"'):
+        find_base("gguf:none.gguf", tmp_path, key="[export] original")

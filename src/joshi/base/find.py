@@ -15,8 +15,10 @@ from joshi.base.ollama import find_model
 from joshi.errors import JoshiError, Unavailable
 
 
-def find_base(base: str, root: Path, environment: Mapping[str, str] | None = None) -> GgufFile:
-    """Find the base model's GGUF; `gguf:` paths are relative to the workspace.
+def find_base(
+    base: str, root: Path, environment: Mapping[str, str] | None = None, key: str = "[model] base"
+) -> GgufFile:
+    """Find the base model's GGUF; `gguf:` paths are relative to the workspace, `key` is what names it in the plan.
 
     Raises:
         JoshiError: it does not exist, or its bytes are not those its store promises.
@@ -29,10 +31,10 @@ def find_base(base: str, root: Path, environment: Mapping[str, str] | None = Non
         case "gguf":
             path = (root / Path(name).expanduser()).resolve()
             if not path.is_file():
-                raise JoshiError(f'joshi.toml: [model] base = "{base}": {path} does not exist; name a GGUF file')
+                raise JoshiError(f'joshi.toml: {key} = "{base}": {path} does not exist; name a GGUF file')
             return GgufFile(path)
         case "hf":
-            return GgufFile(imported(_checkpoint(name, base, root), root / ".joshi" / "base"))
+            return GgufFile(imported(_checkpoint(name, base, root, key), root / ".joshi" / "base"))
         case "ollama":
             return GgufFile(find_model(name, environment).weights)
     raise JoshiError(f"{base!r} names no base; write ollama:NAME[:TAG], gguf:PATH, hf:FOLDER or builtin:smollm2")
@@ -55,14 +57,14 @@ def look_at(base: str, root: Path) -> Iterator[GgufFile]:
         yield GgufFile(path)
 
 
-def _checkpoint(name: str, base: str, root: Path) -> Path:
+def _checkpoint(name: str, base: str, root: Path, key: str = "[model] base") -> Path:
     """The folder, or the snapshot of a repository; it is downloaded only where HF_HUB_OFFLINE=0 allows that."""
     folder = (root / Path(name).expanduser()).resolve()
     if folder.is_dir():
         return folder
     if os.environ.get("HF_HUB_OFFLINE", "1") != "0":
         raise Unavailable(
-            f'joshi.toml: [model] base = "{base}": {folder} does not exist; name a folder with config.json, '
+            f'joshi.toml: {key} = "{base}": {folder} does not exist; name a folder with config.json, '
             "tokenizer.json and *.safetensors, or set HF_HUB_OFFLINE=0 to download a repository of that name"
         )
     from huggingface_hub import snapshot_download
@@ -72,7 +74,7 @@ def _checkpoint(name: str, base: str, root: Path) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise Unavailable(
-            f'joshi.toml: [model] base = "{base}": no such folder, and the download failed ({type(error).__name__})'
+            f'joshi.toml: {key} = "{base}": no such folder, and the download failed ({type(error).__name__})'
         ) from error
 
 

@@ -58,7 +58,7 @@ def _adapter_inputs(folder: Path, plan: Plan, workspace: Workspace) -> list[Path
     inputs = [folder / "adapter_model.safetensors", folder / "adapter_config.json",
               find_base(plan.model.base, workspace.root).path]  # fmt: skip
     if plan.export.original:
-        inputs.append(find_base(plan.export.original, workspace.root).path)
+        inputs.append(_original(plan.export.original, workspace).path)
     if plan.export.rounding == "calibrated":
         inputs += datasets.current_files(plan, workspace)
     return inputs
@@ -134,7 +134,7 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
     file = find_base(plan.model.base, stage.workspace.root)
     require_base(adapter, stage.hash_of(file.path))
     if plan.export.original:
-        original = find_base(plan.export.original, stage.workspace.root)
+        original = _original(plan.export.original, stage.workspace)
         require_same_model(file, original)
         file = original
     quantization, lora = plan.export.quantization, Adapter.load(adapter)
@@ -165,6 +165,10 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
         "tensors_raised": len(raised),
         "tensors_calibrated": sum(one.outputs is not None for one in kept),
     }
+
+
+def _original(line: str, workspace: Workspace) -> GgufFile:
+    return find_base(line, workspace.root, key="[export] original")
 
 
 def calibration_texts(plan: Plan, workspace: Workspace) -> list[Sequence[int]]:

@@ -215,7 +215,7 @@ def test_curate_with_nothing_readable_is_exit_1(workspace: Path) -> None:
 def test_curate_without_any_transcript_says_where_to_put_one(workspace: Path) -> None:
     done = joshi("curate", workspace=workspace)
     assert done.returncode == 1
-    assert "transcripts: no transcripts in there; put chats (.jsonl, .json, .txt) into it" in done.stderr
+    assert "transcripts: no transcripts in there; put chats (.jsonl, .csv, .eml, .txt) into it" in done.stderr
 
 
 def test_a_lock_that_cannot_be_written_is_one_sentence(workspace: Path) -> None:

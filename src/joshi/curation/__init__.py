@@ -111,7 +111,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     if conversations == 0:
         if not unread:
             raise JoshiError(
-                f"{', '.join(plan.transcripts.paths)}: no transcripts in there; put chats (docs/transcripts.md) "
+                f"{', '.join(plan.transcripts.paths)}: no transcripts in there; put chats (.jsonl, .csv, .eml, .txt) "
                 "into it or name others in [transcripts] paths, and run again"
             )
         raise JoshiError(

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
+from benchmarks.figures import show
 from benchmarks.workloads import the_tokenizer
 from joshi.base.find import find_base
 from joshi.base.ggml import quantize
@@ -226,11 +227,7 @@ def main() -> None:
                 )
                 figures["export_speed_vs_usual"] = usual["seconds"] / ours["seconds"]
                 figures["export_disk_vs_usual"] = ours["disk"] / usual["disk"]
-    if arguments.json:
-        print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
-    else:
-        for key, value in figures.items():
-            print(f"{key:32} {value:8.2f}")
+    show(figures, arguments.json)
 
 
 if __name__ == "__main__":

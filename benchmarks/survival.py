@@ -76,7 +76,7 @@ FORMS: list[tuple[str, str, type[Calibration] | None, float]] = [
 
 
 @torch.no_grad()
-def answer_log_probs(model: Any, texts: Sequence[Encoded]) -> list[torch.Tensor]:
+def answer_distributions(model: Any, texts: Sequence[Encoded]) -> list[torch.Tensor]:
     """Of each answer, the distribution before each of its tokens: (tokens, vocabulary), half precision."""
     found = []
     for text in texts:
@@ -111,8 +111,8 @@ def main() -> None:
     ]
     calibration_texts = export.calibration_texts(plan, workspace)
     tuned = load_adapter(load_model(file), folder, trainable=False).merge_and_unload().eval()
-    reference = answer_log_probs(tuned, texts)
-    untuned = divergence(reference, answer_log_probs(load_model(file).eval(), texts))
+    reference = answer_distributions(tuned, texts)
+    untuned = divergence(reference, answer_distributions(load_model(file).eval(), texts))
     del tuned
     print(f"{len(samples)} held-out answers; KL of the base without the fine-tune: {untuned:.3f}", file=sys.stderr)
     rows: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ def main() -> None:
             calibration = calibrate(file, adapter, calibration_texts) if calibrate else None
             kept = merge(file, adapter, quantization, plan.model.name, path, lambda n: None, calibration, least)
             del calibration
-            divergent = divergence(reference, answer_log_probs(load_model(GgufFile(path)).eval(), texts))
+            divergent = divergence(reference, answer_distributions(load_model(GgufFile(path)).eval(), texts))
             row = {"form": form, "mb": path.stat().st_size / 1e6, "kept_weights_min": min(k.slope for k in kept),
                    "kept_outputs_min": min((k.outputs for k in kept if k.outputs is not None), default=None),
                    "kl": divergent, **judged(path)}  # fmt: skip
@@ -143,7 +143,7 @@ def main() -> None:
         for parameter_name, parameter in halves.named_parameters():
             if "lora_" in parameter_name:
                 parameter.data = parameter.half().float()
-        divergent = divergence(reference, answer_log_probs(halves.merge_and_unload().eval(), texts))
+        divergent = divergence(reference, answer_distributions(halves.merge_and_unload().eval(), texts))
         rows.append({"form": "adapter beside the base", "mb": size / 1e6, "kept_weights_min": 1.0,
                      "kept_outputs_min": None, "kl": divergent, **judged(file.path, beside)})  # fmt: skip
     if arguments.json:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import show
 from joshi.training.allocator import TUNABLES
 
 Figures = dict[str, float]
@@ -270,11 +271,7 @@ def main() -> None:
     figures: Figures = {}
     for name in arguments.only:
         figures |= benches[name](arguments)
-    if arguments.json:
-        print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
-    else:
-        for key, value in figures.items():
-            print(f"{key:32} {value:8.2f}")
+    show(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -66,12 +66,17 @@ def rotated_of(file: GgufFile) -> int:
     architecture = file.architecture
     size = int(file.need(f"{architecture}.embedding_length")) // int(file.need(f"{architecture}.attention.head_count"))
     rotated = int(file.value(f"{architecture}.rope.dimension_count", size))
-    if not 0 < rotated <= size or rotated % 2 or (architecture == "llama" and rotated != size):
+    if not _turns(rotated, size, architecture):
         raise JoshiError(
             f"{file.path}: rope turns {rotated} of a head's {size} numbers, which a {architecture} model cannot; "
             "choose another base"
         )
     return rotated
+
+
+def _turns(rotated: int, size: int, architecture: object) -> bool:
+    """Whether so many of a head's numbers can be turned; transformers' Llama turns whole heads."""
+    return 0 < rotated <= size and rotated % 2 == 0 and (architecture != "llama" or rotated == size)
 
 
 def rotary(file: GgufFile, kind: type[Any], config: Any, window: int) -> Any:
@@ -145,7 +150,7 @@ def rotated_in(folder: Path, config: dict[str, Any]) -> int:
     size = hidden // heads
     share = number(folder, "partial_rotary_factor", rope_of(config).get("partial_rotary_factor", 1.0))
     rotated = int(share * hidden) // heads
-    if not 0 < rotated <= size or rotated % 2 or (config.get("model_type") == "llama" and rotated != size):
+    if not _turns(rotated, size, config.get("model_type")):
         raise JoshiError(
             f"{folder}/config.json: partial_rotary_factor = {share} turns {rotated} of a head's {size} numbers, which "
             "is not supported; choose another base"

@@ -87,12 +87,10 @@ class Sight:
         importance = np.concatenate([window.h.diagonal().cpu().numpy() for window in self.windows])
         raw = quantize(meant, kind, importance)
         levels = np.empty(meant.shape, dtype=np.uint8)
+        weights, scale, offset = (_tensor(one, self.windows[0]) for one in (meant, *grid_of(raw, kind)))
         for one in self.windows:
-            scale, offset = (_tensor(found, one) for found in grid_of(raw, kind))
             columns = one.start + one.order
-            found = _levels(
-                _tensor(meant, one)[:, columns], scale[:, columns // BLOCK], offset[:, columns // BLOCK], one.factor
-            )
+            found = _levels(weights[:, columns], scale[:, columns // BLOCK], offset[:, columns // BLOCK], one.factor)
             levels[:, columns.cpu().numpy()] = found.cpu().numpy()
         return with_levels(raw, levels, kind)
 

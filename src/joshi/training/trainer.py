@@ -233,6 +233,8 @@ def train(
         dataloader_num_workers=0,
         logging_nan_inf_filter=False,
         bf16=torch.cuda.is_available(),
+        # Said outright, or Trainer takes processes on CPUs for so many runs of one, and all of them write checkpoints.
+        use_cpu=not torch.cuda.is_available(),
     )
     with progress.bar(label, len(steps)) as advance:
         watch = Watch(measure, loop.measure_every, loop.patience, loop.among_equals, advance, known, folder)

@@ -83,8 +83,12 @@ class Provenance(Record):
     conversation_id: str
     turn: int
     family: str | None = None
+    supplier: str | None = Field(None, description="keyed hash of the supplier: one side of a split holds all of it")
     inferred: list[str] = Field(default_factory=list, description="context fields that no source stated")
     redactions: dict[str, int] = Field(default_factory=dict)
+    people: list[str] = Field(
+        default_factory=list, description="keyed hashes of whoever was masked in the conversation"
+    )
     tool_version: str
 
 

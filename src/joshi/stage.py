@@ -26,7 +26,7 @@ _TOOLS = (
     "xllamacpp",
     "gguf",
     "tokenizers",
-    "presidio-analyzer",
+    "phonenumbers",
     "qdrant-client",
 )
 

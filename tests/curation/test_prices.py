@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joshi.curation.prices import as_range, find_bare, find_prices
+from joshi.curation.redaction.prices import find_bare, find_prices, known_values
+from joshi.curation.redaction.ranges import as_range
 from joshi.surrogates import PRICE_RANGE, amount
 
 
@@ -44,13 +45,34 @@ def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:
     ],
 )
 def test_other_numbers_are_left_alone(text: str) -> None:
-    assert find_prices(text) == []
+    assert find_prices(text) == ()
 
 
 def test_a_bare_number_is_a_price_when_the_talk_shows_it() -> None:
-    known = {7.95: "£", 600.0: "£"}
+    known = known_values(["We quoted £8.20 a unit.", "Our last order was at £7.95, 600 kg."])
     assert [p.values for p in find_bare("Can you do 7.95?", known)] == [(7.95,)]
-    assert find_bare("We need 600 kg at once", known) == []
+    assert find_bare("We need 600 kg at once, net 45, in week 12.", known) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("EUR/t 1.180", (1180,)),
+        ("Rs. 84/- each", (84,)),
+        ("£1.4m in all", (1_400_000,)),
+        ("twelve and a half grand", (12_500,)),
+        ("between 7.80 and 8.10 euros", (7.8, 8.1)),
+        ("43 cents", (0.43,)),
+        ("a fiver", (5,)),
+        ("15 000 kr", (15_000,)),
+        ("3.2 lakh", (320_000,)),
+        ("RM16.40", (16.4,)),
+        ("six quid fifty", (6.5,)),
+        ("12-14k EUR", (12_000, 14_000)),
+    ],
+)
+def test_more_notations(text: str, values: tuple[float, ...]) -> None:
+    assert [p.values for p in find_prices(text)] == [values]
 
 
 @given(

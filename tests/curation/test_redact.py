@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joshi.curation.redact import redact_conversation, redact_text
+from joshi.curation.redaction import redact_conversation, redact_text
 from joshi.plan import Plan
 from joshi.schema import Conversation, ConversationState, Participant, Sample, Turn
 from joshi.surrogates import PLACEHOLDER, PRICE_RANGE, fill
@@ -36,7 +36,7 @@ TALK = Conversation(
 
 
 def test_identifiers_and_prices_are_gone_everywhere() -> None:
-    redacted, counts = redact_conversation(TALK, PLAN)
+    redacted, redactor = redact_conversation(TALK, PLAN)
     text = redacted.model_dump_json()
     secrets = [
         "Helen",
@@ -54,7 +54,7 @@ def test_identifiers_and_prices_are_gone_everywhere() -> None:
     assert [secret for secret in secrets if secret in text] == []
     assert "net 45" in text
     assert "48 tonnes" in text
-    assert counts["PERSON"] >= 4
+    assert redactor.counts["PERSON"] >= 4
 
 
 def test_one_identifier_has_one_placeholder() -> None:
@@ -76,6 +76,55 @@ def test_two_prices_never_share_a_range() -> None:
     redacted, _ = redact_conversation(talk, PLAN)
     ranges = [m.group() for m in PRICE_RANGE.finditer(redacted.turns[0].text)]
     assert len(set(ranges)) == 4
+
+
+def redacted_talk(*texts: str, participants: tuple[Participant, ...] = ()) -> list[str]:
+    talk = Conversation(
+        id="t",
+        source="test",
+        participants=list(participants),
+        turns=[
+            Turn(speaker="s", role="supplier" if n % 2 == 0 else "buyer", text=text) for n, text in enumerate(texts)
+        ],
+    )
+    return [turn.text for turn in redact_conversation(talk, PLAN)[0].turns]
+
+
+PUGH = Participant(role="supplier", firm="Pellworth Films Ltd", person="Gareth Pugh", email="g.pugh@pellworth.example")
+
+
+@given(st.sampled_from(["Gareth", "GARETH", "gareth", "Pugh", "pugh", "Gareth Pugh", "Pellworth", "PELLWORTH FILMS"]),
+       st.sampled_from(["{}", "{}'s", "{}’s", "({})", "{},", "{}."]),
+       st.sampled_from(["we spoke to {} today", "{} said so", "ask {} again", "as per {} yesterday"]))  # fmt: skip
+@settings(deadline=None, max_examples=60)
+def test_a_known_name_goes_in_any_case_and_with_any_ending(name: str, ending: str, sentence: str) -> None:
+    (text,) = redacted_talk(sentence.format(ending.format(name)), participants=(PUGH,))
+    assert not {"gareth", "pugh", "pellworth"} & set(text.casefold().replace("'", " ").replace("’", " ").split())
+
+
+def test_a_name_found_once_is_masked_everywhere_and_alike() -> None:
+    first, second = redacted_talk("Regards,\nYusra Demirtas\nKorvex Ltd", "thanks yusra, korvex it is")
+    (person,) = [p.group() for p in PLACEHOLDER.finditer(first) if "PERSON" in p.group()]
+    assert person in second
+    assert "yusra" not in second
+    assert "korvex" not in second.casefold()
+
+
+def test_ordinary_words_that_are_names_too_stay_small() -> None:
+    rose = Participant(role="supplier", person="Rose Price")
+    (text,) = redacted_talk("Rose here. The price rose again; may we ship in May?", participants=(rose,))
+    assert "The price rose again; may we ship in May?" in text
+    assert text.startswith("[PERSON_1] here.")
+
+
+def test_an_address_gives_its_owner_away() -> None:
+    (text,) = redacted_talk("write to anya.petrova@korvex-films.example, anya will answer for korvex films")
+    assert {"anya", "petrova", "korvex"} & set(text.casefold().split()) == set()
+
+
+def test_who_was_masked_is_told_to_the_caller() -> None:
+    _, redactor = redact_conversation(TALK, PLAN)
+    assert {"Gareth Pugh", "GARETH", "g.pugh@pellworth.example", "Helen Marchbank"} <= redactor.people
 
 
 def test_text_without_a_conversation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def test_a_version_without_development_is_frozen_anew(workspace: Workspace, make
     path = workspace.dataset("phi4_humanization") / "manifest_v1.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["development"]
+    (path.parent / "sha256sums_v1.txt").unlink()  # versions of old have none
     path.write_text(json.dumps(manifest | {"key": "of another time"}), encoding="utf-8")
     with pytest.raises(JoshiError, match=r"v1 has no development conversations.* run 'joshi dataset freeze'"):
         datasets.load_split(PLAN, workspace)
@@ -170,7 +172,7 @@ def test_verify_names_the_file_that_changed(workspace: Workspace, make_sample: M
     assert datasets.verify(PLAN, workspace, 1) == []
     path = workspace.dataset("phi4_humanization") / "sft_v1.jsonl"
     path.write_bytes(path.read_bytes().replace(b"Answer 1 0", b"Answer 1 9"))
-    assert datasets.verify(PLAN, workspace, 1) == ["sft_v1.jsonl"]
+    assert datasets.verify(PLAN, workspace, 1) == ["sft_v1.jsonl changed"]
     with pytest.raises(JoshiError, match=r"sft_v1\.jsonl changed"):
         datasets.load_split(PLAN, workspace)
 
@@ -191,3 +193,56 @@ def test_hugging_face_datasets_reads_it(workspace: Workspace, make_sample: Make)
         "json", data_files=str(path), split="train", cache_dir=str(workspace.root / "cache")
     )
     assert {"instruction", "context", "ideal_answer"} <= set(table.column_names)
+
+
+def frozen_version(workspace: Workspace, make: Make) -> Path:
+    put(workspace, [approve_automatically(s) for s in candidates(make, 5)])
+    datasets.run(PLAN, workspace)
+    return workspace.dataset("phi4_humanization")
+
+
+def test_verify_names_a_manifest_whose_own_bytes_changed(workspace: Workspace, make_sample: Make) -> None:
+    folder = frozen_version(workspace, make_sample)
+    assert datasets.verify(PLAN, workspace, 1) == []
+    path = folder / "manifest_v1.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed"', ' "seed"'), encoding="utf-8")
+    assert datasets.verify(PLAN, workspace, 1) == ["manifest_v1.json changed"]
+
+
+def test_sums_are_read_by_sha256sum(workspace: Workspace, make_sample: Make) -> None:
+    folder = frozen_version(workspace, make_sample)
+    command = ["sha256sum", "--strict", "-c", "sha256sums_v1.txt"]
+    assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+    (folder / "sft_v1.jsonl").write_text("{}\n", encoding="utf-8")
+    assert subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 1
+
+
+def test_a_supplier_stands_on_one_side_of_a_split(make_sample: Make) -> None:
+    samples = candidates(make_sample, 30)
+    for sample in samples:
+        number = int(sample.provenance.conversation_id[1:])
+        sample.provenance.supplier = f"supplier-{number // 3}"
+    for seed in range(5):
+        plan = PLAN.model_copy(update={"seed": seed})
+        held_out = datasets.split(samples, 0.2, plan)
+        assert held_out
+        sides = {s.provenance.supplier: set() for s in samples}  # type: ignore[var-annotated]
+        for sample in samples:
+            sides[sample.provenance.supplier].add(sample.provenance.conversation_id in held_out)
+        assert all(len(side) == 1 for side in sides.values())
+
+
+def test_selection_balances_rounds_and_sentiments(make_sample: Make) -> None:
+    samples = []
+    for number in range(60):
+        mood = "frustrated" if number % 10 == 0 else "neutral"
+        samples.append(
+            make_sample(f"Answer {number}", name=f"c{number}", supplier_sentiment=mood, round=1 + number % 2)
+        )
+    chosen = datasets.select(samples, set(), PLAN)
+    assert len(chosen) == 12
+    moods = [sample.context.supplier_sentiment for sample in chosen]
+    assert moods.count("frustrated") >= 5  # nearly half; a tenth of the source
+    rounds = [sample.context.round for sample in chosen]
+    assert abs(rounds.count(1) - rounds.count(2)) <= 6
+    assert datasets.select(samples, set(), PLAN) == chosen

@@ -14,8 +14,10 @@ from rich.table import Table
 from joshi import base, curation, datasets
 from joshi import review as reviews
 from joshi.cli.session import Session, err, out, print_json, session
-from joshi.curation.redact import redact_text
+from joshi.curation.redaction import redact_text
+from joshi.datasets import forget as forgetting
 from joshi.errors import GateRefused, JoshiError
+from joshi.memory import open_memory
 from joshi.rubric import Rubric
 from joshi.schema import Sample
 from joshi.surrogates import fill
@@ -35,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
     dataset.command("show")(show)
     dataset.command("verify")(verify)
     dataset.command("diff")(diff)
+    dataset.command("forget")(forget)
     app.add_typer(dataset, name="dataset")
     app.command()(redact)
     app.command()(check)
@@ -121,7 +124,7 @@ def verify(context: typer.Context, version: Annotated[int, typer.Argument(help="
     """Check every frozen file against its sha256; exit 3 and name the file if one changed."""
     current = session(context)
     if changed := datasets.verify(current.plan, current.workspace, version):
-        raise GateRefused(f"v{version} is not what was frozen: {', '.join(changed)} changed; restore it from a backup")
+        raise GateRefused(f"v{version} is not what was frozen: {', '.join(changed)}; restore it from a backup")
     out.print(f"v{version} is unchanged")
 
 
@@ -133,6 +136,51 @@ def diff(
     """Ids of samples added, removed and changed between two versions."""
     current = session(context)
     print_json(datasets.difference(current.plan, current.workspace, old, new))
+
+
+def forget(
+    context: typer.Context,
+    people: Annotated[list[str], typer.Argument(help="Names, mail addresses or telephone numbers of one person.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; kept with the record, so name nobody.")
+    ] = "asked to be forgotten",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a person's samples from every version; what remains becomes a new one."""
+    current = session(context)
+    plan, workspace = current.plan, current.workspace
+    with workspace.lock():
+        found = forgetting.find(people, plan, workspace)
+        runs = [
+            str(path.relative_to(workspace.root)) for path in forgetting.trained_on(found.versions, plan, workspace)
+        ]
+        report = found.report() | {"trained": runs, "new_version": None}
+        if not dry_run:
+            newest = forgetting.forget(found, reason, plan, workspace)
+            report["new_version"] = newest.version if newest else None
+            with open_memory(plan, workspace) as memory:
+                memory.record(
+                    "dataset_forgotten",
+                    summary=f"{len(found.samples)} samples of {plan.curation.dataset} were deleted: {reason}",
+                    dataset=plan.curation.dataset,
+                    version=report["new_version"],
+                    withdrawn=sorted(found.versions),
+                )
+    if as_json:
+        print_json(report)
+        return
+    verb = "would be" if dry_run else "were"
+    out.print(f"{len(found.samples)} samples of {len(found.conversations)} conversations {verb} deleted")
+    for version, ids in found.versions.items():
+        out.print(
+            f"  {len(ids)} from v{version}"
+            + ("" if dry_run else f"; it is withdrawn, v{report['new_version']} takes its place")
+        )
+    for run in runs:
+        err.print(f"{run}: trained on what was deleted; train and release again", style="yellow", highlight=False)
+    for source in sorted(found.sources):
+        err.print(f"{source} still holds the conversation itself: delete it there", style="yellow", highlight=False)
 
 
 def redact(

@@ -13,19 +13,21 @@ from pydantic import BaseModel
 
 from joshi import base
 from joshi.curation.dedupe import duplicates
+from joshi.curation.fingerprints import fingerprint, fingerprints, forgotten_path, forgotten_people, load_key
 from joshi.curation.mine import mine
-from joshi.curation.redact import redact_conversation
+from joshi.curation.redaction import redact_conversation
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
-from joshi.rubric import Rubric, failed
-from joshi.schema import Finding, Review, Sample, read_records, to_jsonl
+from joshi.rubric import Rubric, failed, learned, texts_of
+from joshi.schema import Conversation, Finding, Review, Sample, read_records, to_jsonl
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
 from joshi.transcripts import Unread, read
 from joshi.workspace import Workspace, files_below, sha256_text, write_text
 
 AUTOMATIC = "automatic"
+WARM = 500  # candidates whose texts are embedded together
 _PLACE = re.compile(r"^(?:element|entry) \d+: ")  # so that equal reasons are told once
 
 
@@ -54,7 +56,8 @@ def sources(plan: Plan, workspace: Workspace) -> list[Path]:
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     files = [file for path in sources(plan, workspace) for file in files_below(path)]
-    return [*files, base.folder(workspace) / "tokenizer.json"]
+    gone = forgotten_path(workspace)
+    return [*files, base.folder(workspace) / "tokenizer.json", *([gone] if gone.exists() else [])]
 
 
 STAGE = Stage("curate", ("transcripts", "curation", "rubric"), _inputs)
@@ -70,6 +73,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     rubric = Rubric(plan, base.tokenizer(workspace))
     unread: list[Unread] = []
     found: list[Sample] = []
+    key = load_key(workspace, make=True)
+    forgotten = forgotten_people(workspace)
     conversations = 0
     with progress.bar("reading, redacting", len(stage.hashes) - 1) as advance:
         source = ""
@@ -81,8 +86,12 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
                 source = record.source
                 advance(1)
             conversations += 1
-            redacted, counts = redact_conversation(record, plan)
-            found += mine(redacted, plan.curation.history_turns, counts)
+            redacted, redactor = redact_conversation(record, plan)
+            people = fingerprints(key, redactor.people)
+            if forgotten.isdisjoint(people):
+                supplier = supplier_of(record)
+                known = fingerprint(key, supplier) if supplier else None
+                found += mine(redacted, plan.curation.history_turns, redactor.counts, people, known)
     kept, rejected = judge(found, rubric, plan)
     outputs = [workspace.candidates, workspace.curation / "rejected.jsonl", workspace.quarantine]
     write_text(outputs[0], to_jsonl(kept))
@@ -121,12 +130,25 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish(outputs, metrics)
 
 
+def supplier_of(conversation: Conversation) -> str | None:
+    """The supplier's firm, or the host of the supplier's mail address, as the source knows it."""
+    one = next((p for p in conversation.participants if p.role == "supplier" and (p.firm or p.email)), None)
+    return (one.firm or (one.email or "").rpartition("@")[2] or None) if one else None
+
+
 def judge(found: Sequence[Sample], rubric: Rubric, plan: Plan) -> tuple[list[Sample], list[Rejected]]:
     """Candidates that pass the rubric and repeat none before them, and the others with reasons."""
     repeated = duplicates(found, plan.curation.duplicate_jaccard)
     kept: list[Sample] = []
     rejected: list[Rejected] = []
-    for sample in found:
+    for number, sample in enumerate(found):
+        if number % WARM == 0:  # together, since one by one costs twice the time
+            texts = [
+                (f.ideal_answer, f.context.history[-1].text)
+                for s in found[number : number + WARM]
+                if (f := fill(s, plan.seed))
+            ]
+            learned.warm(text for pair in texts for text in texts_of(*pair))
         filled = fill(sample, plan.seed)
         findings = rubric.check(filled.ideal_answer, filled)
         reasons = failed(findings) + (["duplicate"] if sample.id in repeated else [])

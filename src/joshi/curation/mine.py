@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from joshi import __version__
-from joshi.curation.prices import find_prices
+from joshi.curation.redaction.prices import find_prices
 from joshi.schema import Context, Conversation, HistoryTurn, Provenance, Sample, State, Turn
 from joshi.surrogates import PRICE_RANGE
 
@@ -20,7 +20,13 @@ _MOODS = (
 )  # fmt: skip
 
 
-def mine(conversation: Conversation, history_turns: int, redactions: dict[str, int]) -> Iterator[Sample]:
+def mine(
+    conversation: Conversation,
+    history_turns: int,
+    redactions: Mapping[str, int],
+    people: Sequence[str] = (),
+    supplier: str | None = None,
+) -> Iterator[Sample]:
     """Candidates of one (redacted) conversation; `history_turns` newest turns are kept before each answer."""
     turns = [turn for turn in merge_runs(conversation.turns) if turn.role != "system"]
     state = conversation.state
@@ -33,8 +39,8 @@ def mine(conversation: Conversation, history_turns: int, redactions: dict[str, i
             continue
         if number == 0:
             continue
-        supplier = turns[number - 1]
-        known = supplier.state or State()
+        asked = turns[number - 1]
+        known = asked.state or State()
         inferred = []
         if known.supplier_sentiment is None:
             inferred.append("supplier_sentiment")
@@ -45,8 +51,8 @@ def mine(conversation: Conversation, history_turns: int, redactions: dict[str, i
             id=f"{conversation.id}/{number}",
             instruction=f"{INSTRUCTION} {brief.rstrip('.')}." if brief else INSTRUCTION,
             context=Context(
-                round=supplier.round or rounds,
-                supplier_sentiment=known.supplier_sentiment or mood(supplier.text),
+                round=asked.round or rounds,
+                supplier_sentiment=known.supplier_sentiment or mood(asked.text),
                 outstanding_asks=known.outstanding_asks,
                 item=state.item,
                 current_offer=known.current_offer or offer,
@@ -64,7 +70,9 @@ def mine(conversation: Conversation, history_turns: int, redactions: dict[str, i
                 turn=number,
                 family=state.family,
                 inferred=inferred,
-                redactions=redactions,
+                redactions=dict(sorted(redactions.items())),
+                people=list(people),
+                supplier=supplier,
                 tool_version=__version__,
             ),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from pydantic import BaseModel, ValidationError
 from joshi import review
 from joshi.curation import load_candidates
 from joshi.datasets.card import write_card
+from joshi.datasets.split import select, split
 from joshi.errors import GateRefused, JoshiError
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.schema import Sample, read_records, to_jsonl
-from joshi.stage import Manifest, Stage, now, versions
-from joshi.workspace import Workspace, sha256_file, sha256_text, write_json, write_text
+from joshi.stage import Manifest, Stage, now, read_manifest, versions
+from joshi.workspace import Workspace, sha256_file, sha256_text, write_text
 
 
 class DatasetManifest(BaseModel):
@@ -39,6 +40,7 @@ class DatasetManifest(BaseModel):
     plan_sha256: str
     seed: int
     versions: dict[str, str]
+    forgot: dict[str, object] | None = None  # from which version somebody's samples were deleted, how many, why
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         counts=counts,
         validation=sorted(validation),
         development=sorted(development),
-        sources=stage.hashes,
+        sources={**_transcripts(workspace), **stage.hashes},
         redaction={"price_band": plan.curation.price_band, "identifiers": "placeholders", "prices": "ranges"},
         approvals={s.id: {"reviewer": s.review.reviewer, "sha256": s.review.approved_sha256} for s in chosen},
         plan_sha256=plan.sha256(),
@@ -113,12 +115,31 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     )
     write_text(folder / "README.md", write_card(plan, version, chosen, counts, stage.key))
     # The manifest is written last: a version without one was never frozen and its number is used again.
-    write_json(folder / f"manifest_v{version}.json", manifest.model_dump())
+    write_manifest(folder, manifest)
     progress.say(
         f"froze {plan.curation.dataset} v{version}: {counts['train']} samples to train, {counts['development']} to "
         f"choose a checkpoint by, {counts['validation']} held out"
     )
     return stage.finish(_files(folder, version), _metrics(manifest))
+
+
+def write_manifest(folder: Path, manifest: DatasetManifest) -> None:
+    """The manifest, and sums beside it that 'sha256sum -c' reads as well: they tell if the manifest itself changed."""
+    text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False) + "\n"
+    name = f"manifest_v{manifest.version}.json"
+    sums = {**manifest.files, name: sha256_text(text)}
+    write_text(sums_path(folder, manifest.version), "".join(f"{sha256}  {file}\n" for file, sha256 in sums.items()))
+    write_text(folder / name, text)
+
+
+def sums_path(folder: Path, version: int) -> Path:
+    return folder / f"sha256sums_v{version}.txt"
+
+
+def _transcripts(workspace: Workspace) -> dict[str, str]:
+    """sha256 of every transcript that the candidates were curated from."""
+    curated = read_manifest(workspace, "curate")
+    return curated.inputs if curated else {}
 
 
 def _refuse_too_few(samples: Sequence[Sample], approved: Sequence[Sample], plan: Plan) -> None:
@@ -142,62 +163,36 @@ def _metrics(manifest: DatasetManifest) -> dict[str, object]:
     return {"dataset": manifest.dataset, "version": manifest.version, **manifest.counts}
 
 
-def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[Sample]:
-    """At most the plan's number; held-out conversations stay whole, training conversations are taken in turn from
-    each family so that none is crowded out, whole as well, so that their turns share a history. In source order."""
-    most = plan.curation.sft_samples[1]
-    if len(samples) <= most:
-        return list(samples)
-    sizes = Counter(sample.provenance.conversation_id for sample in samples)
-    family = {sample.provenance.conversation_id: sample.provenance.family or "" for sample in samples}
-    queues: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(sizes.keys() - validation, key=lambda name: sha256_text(f"{plan.seed}:{name}")):
-        queues[family[name]].append(name)
-    chosen = set(validation)
-    used = sum(sizes[name] for name in validation)
-    while any(queues.values()):
-        for queue in (queues[name] for name in sorted(queues)):
-            if queue and used + sizes[name := queue.pop()] <= most:
-                chosen.add(name)
-                used += sizes[name]
-    return [sample for sample in samples if sample.provenance.conversation_id in chosen]
-
-
-def split(samples: Sequence[Sample], fraction: float, plan: Plan) -> set[str]:
-    """Ids of conversations to set aside: this fraction of them, spread over the families, at least one.
-
-    Where there are more samples than the plan takes, it is the share of what it takes, counted in samples.
-    A conversation is drawn by the hash of its id, so that adding data moves no conversation of another family.
-    """
-    families: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        families[sample.provenance.family or ""].add(sample.provenance.conversation_id)
-    total = sum(map(len, families.values()))
-    wanted = max(1, round(total * fraction))
-    ranked: list[tuple[float, str]] = []
-    for ids in families.values():
-        order = sorted(ids, key=lambda i: sha256_text(f"{plan.seed}:{i}"))
-        # The k-th of a family of n stands at (k + ½) / n, so one from each family comes before two from any.
-        ranked += [((place + 0.5) / len(order), name) for place, name in enumerate(order)]
-    ranked.sort(key=lambda item: (item[0], sha256_text(f"{plan.seed}:{item[1]}")))
-    sizes = Counter(sample.provenance.conversation_id for sample in samples)
-    room = round(plan.curation.sft_samples[1] * fraction)
-    chosen = {ranked[0][1]}
-    for _, name in ranked[1:wanted]:
-        if len(samples) <= plan.curation.sft_samples[1] or sum(sizes[c] for c in chosen) + sizes[name] <= room:
-            chosen.add(name)
-    return chosen
-
-
 def latest(plan: Plan, workspace: Workspace) -> DatasetManifest | None:
     """The newest frozen version of the plan's dataset."""
+    numbers = _numbers(plan, workspace)
+    return load(plan, workspace, max(numbers)) if numbers else None
+
+
+def versions_of(plan: Plan, workspace: Workspace) -> list[DatasetManifest]:
+    """Every frozen version, oldest first, those that were withdrawn too."""
+    return [load(plan, workspace, number) for number in sorted(_numbers(plan, workspace))]
+
+
+def _numbers(plan: Plan, workspace: Workspace) -> list[int]:
     folder = workspace.dataset(plan.curation.dataset)
-    found = [
-        int(m[1])
-        for path in folder.glob("manifest_v*.json")
-        if (m := re.fullmatch(r"manifest_v(\d+)\.json", path.name))
-    ]
-    return load(plan, workspace, max(found)) if found else None
+    names = (re.fullmatch(r"manifest_v(\d+)\.json", path.name) for path in folder.glob("manifest_v*.json"))
+    return [int(name[1]) for name in names if name]
+
+
+def withdrawn_path(plan: Plan, workspace: Workspace, version: int) -> Path:
+    """The note beside a version that was withdrawn because somebody in it was forgotten."""
+    return workspace.dataset(plan.curation.dataset) / f"withdrawn_v{version}.json"
+
+
+def _refuse_withdrawn(plan: Plan, workspace: Workspace, version: int) -> None:
+    path = withdrawn_path(plan, workspace, version)
+    if path.exists():
+        note = json.loads(path.read_text(encoding="utf-8"))
+        raise JoshiError(
+            f"v{version} was withdrawn on {note['at']}, since {note['samples']} of its samples had to be forgotten; "
+            f"v{note['replaced_by']} takes its place"
+        )
 
 
 def load(plan: Plan, workspace: Workspace, version: int) -> DatasetManifest:
@@ -234,7 +229,7 @@ def load_split(plan: Plan, workspace: Workspace) -> Split:
     if newest is None:
         raise JoshiError(f"no version of {plan.curation.dataset} is frozen; run 'joshi dataset freeze' first")
     if changed := verify(plan, workspace, newest.version):
-        raise JoshiError(f"{', '.join(changed)} changed since v{newest.version} was frozen; restore it or freeze anew")
+        raise JoshiError(f"v{newest.version} is not what was frozen: {', '.join(changed)}; restore it or freeze anew")
     if not newest.development:
         raise JoshiError(
             f"{newest.dataset} v{newest.version} has no development conversations, by which training chooses "
@@ -257,20 +252,52 @@ def load_split(plan: Plan, workspace: Workspace) -> Split:
 
 
 def verify(plan: Plan, workspace: Workspace, version: int) -> list[str]:
-    """Names of files whose bytes are not those that were frozen, and of approvals of other texts."""
-    manifest = load(plan, workspace, version)
+    """What is not as it was frozen, with the file's name: changed bytes, a missing file, an approval of another text.
+
+    Raises:
+        JoshiError: there is no such version, or it was withdrawn.
+    """
+    _refuse_withdrawn(plan, workspace, version)
     folder = workspace.dataset(plan.curation.dataset)
-    return [
-        name
-        for name, sha256 in manifest.files.items()
-        if not (folder / name).is_file() or sha256_file(folder / name) != sha256
-    ]
+    sums = sums_path(folder, version)
+    expected = _sums(sums) if sums.exists() else {}
+    manifest_name = f"manifest_v{version}.json"
+    wrong = [f"{name} changed" for name in _changed(folder, {k: v for k, v in expected.items() if k == manifest_name})]
+    if wrong:
+        return wrong  # what the manifest says is worth nothing now
+    manifest = load(plan, workspace, version)
+    wrong = [f"{name} changed" for name in _changed(folder, manifest.files)]
+    pairs = folder / f"preferences_manifest_v{version}.json"
+    if pairs.exists():
+        try:
+            files = json.loads(pairs.read_text(encoding="utf-8"))["files"]
+            wrong += [f"{name} changed" for name in _changed(folder, files) if f"{name} changed" not in wrong]
+        except (ValueError, KeyError, TypeError):
+            wrong.append(f"{pairs.name} is damaged")
+    if not wrong:
+        samples = read_records(folder / f"sft_v{version}.jsonl", Sample)
+        wrong = [
+            f"the approval of {sample.id} is of another text"
+            for sample in samples
+            if manifest.approvals.get(sample.id, {}).get("sha256") != sha256_text(sample.ideal_answer)
+        ]
+    return wrong
+
+
+def _changed(folder: Path, files: Mapping[str, str]) -> list[str]:
+    return [name for name, sha in files.items() if not (folder / name).is_file() or sha256_file(folder / name) != sha]
+
+
+def _sums(path: Path) -> dict[str, str]:
+    rows = (line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines() if "  " in line)
+    return {name: sha for sha, name in rows}
 
 
 def difference(plan: Plan, workspace: Workspace, old: int, new: int) -> dict[str, list[str]]:
     """Ids of samples added, removed and changed between two versions."""
     folder = workspace.dataset(plan.curation.dataset)
     for version in (old, new):
+        _refuse_withdrawn(plan, workspace, version)
         load(plan, workspace, version)
     before, after = (
         {s.id: sha256_text(s.model_dump_json()) for s in read_records(folder / f"sft_v{v}.jsonl", Sample)}

@@ -1,0 +1,210 @@
+"""Names of people and firms in running text, by a tagger trained on generated, public and example messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+from joshi.curation.redaction.linear import Linear, load
+from joshi.curation.redaction.tokens import Token, lexicon, tokens
+
+Tag = Literal["O", "PERSON", "FIRM"]
+CAUTION = -1.5  # added to the score of "no name": a name that stays is worse than a word that goes
+TAGS: tuple[Tag, ...] = ("O", "PERSON", "FIRM")
+_UPPER = "A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ"
+# 'Mr Goh' is a person and 'Qamar Lab Supplies LLC' a firm whatever stands around.
+_TITLED = re.compile(
+    rf"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Herrn?|Frau|Señora?|Sra?|Sig|Monsieur|Madame|Mme|Mlle|Pan|Pani|Shri|Smt|Mdm)\.? (?:Dr\.? |Direktor )?"
+    rf"([{_UPPER}][\w’'-]+(?:(?: (?:van|von|de|der|den|da|dos|al|bin|binte|el))* [{_UPPER}][\w’'-]+)?)(?<![’']s)"
+)
+_WITH_LEGAL_FORM = re.compile(
+    rf"(?<![\w-])((?:[{_UPPER}][\w’'.-]*|\d+)(?: (?:[{_UPPER}][\w’'.-]*|&|and|of|de|del|du|des|la|le|di|e|y|und|et|\d+)){{0,4}}),?[ ]"
+    r"(?:\(?(?:Pvt|Pte|Private|Pty)\)?\.? (?:Ltd|Limited)|Co\.?,? Ltd|Ltd|Limited|LLC|LLP|Inc|Corp|GmbH|AG|KG|SARL|SAS|S\.A\.S|S\.A|SpA|S\.p\.A|S\.r\.l|Srl|SRL|"
+    r"B\.V|BV|N\.V|NV|AB|A/S|ASA|Oyj?|ApS|PLC|plc|Sp\. z o\.?o|s\.r\.o|a\.s|A\.Ş|Lda|Ltda|S\.L|SL|Kft|Zrt|d\.o\.o|OÜ|UAB|FZE|FZCO|Sdn Bhd|JSC|& Cie|& Co|& Sons)\b\.?"
+)
+_SMALL_PARTS = frozenset("van von de der den da dos del di la le bin binte ibn al el and & of und et y e i".split())
+_CLOSING = re.compile(
+    r"(?:(?:many |best |kind |warm |with )*(?:thanks|thank you|thx|regards|rgds|wishes|cheers|sincerely|faithfully|yours|best|br|mfg|cordialement|saludos|"
+    r"un saludo|mit freundlichen gr[üu](?:ß|ss)en|viele gr[üu](?:ß|ss)e|freundliche gr[üu](?:ß|ss)e|bien à vous|sent from .*|met vriendelijke groet)\b[\w ]{0,12}[,.!]?)$",
+    re.I,
+)
+_JOB = re.compile(
+    r"\b(?:manager|director|head|officer|buyer|purchas\w*|procure\w*|sales|account\w*|engineer\w*|lead|assistant|executive|president|vp|ceo|cfo|coo|md|"
+    r"coordinator|planner|supervisor|facilities|logistics|operations|commercial|finance|department|dept|team|office|quality|export|import|key|senior|"
+    r"junior|category|supply|chain|specialist|consultant|partner|owner|founder|chef|secretary|controller|acheteur|einkauf|vertrieb|leiter\w*|compras|"
+    r"ventas|responsable|encl|attach\w*|page|tel|phone|mobile|vat|www)\b",
+    re.I,
+)
+_BEFORE_A_NAME = frozenset(
+    "hi hey hello dear hallo bonjour hola thanks cheers regards its it's i'm im me from at with ask tell mr mrs ms dr".split()
+)
+_JOINS = {
+    "PERSON": frozenset("- . van von de der da dos del la le bin ibn al el ter".split()),
+    "FIRM": frozenset("& + - .".split()),
+}
+
+
+def find_names(
+    text: str, masked: Sequence[tuple[int, int, str]] = (), lowered: Collection[str] = (), caution: float = CAUTION
+) -> list[tuple[int, int, Tag]]:
+    """Spans of names. `masked`: spans known already; `lowered`: words that the talk also writes small.
+
+    `caution` is added to the score of "no name": above 0 fewer words are taken for names.
+    """
+    words = tokens(text, masked)
+    tags = tag(words, lowered, load("names"), caution)
+    certain: list[tuple[int, int, Tag]] = [(*m.span(1), "PERSON") for m in _TITLED.finditer(text)]
+    certain += [(*m.span(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(text)]
+    certain += signature(text)
+    certain = [span for span in _apart(certain) if not any(a < span[1] and span[0] < b for a, b, _ in masked)]
+    seen = [(words[a].start, words[b].end, kind) for a, b, kind in _runs(words, tags)]
+    return sorted([*certain, *(span for span in seen if not any(a < span[1] and span[0] < b for a, b, _ in certain))])
+
+
+def signature(text: str) -> list[tuple[int, int, Tag]]:
+    """The name and the firm in the short lines that end a message."""
+    lines = list(re.finditer(r"[^\n]*[^\s][^\n]*", text))
+    block: list[re.Match[str]] = []
+    for line in reversed(lines[1:]):
+        if len(line.group().split()) > 7 or (
+            line.group().rstrip()[-1] in ".?!:;," and not _CLOSING.match(line.group().strip())
+        ):
+            break
+        block.insert(0, line)
+    found: list[tuple[int, int, Tag]] = []
+    for line in block[:6]:
+        for part in re.finditer(r"[^,|–—/•\n]*[^,|–—/•\s]", line.group()):
+            bare = part.group().strip(" *_>-")
+            words = re.findall(r"[^\W\d_][\w’'.-]*", bare)
+            if not words or _CLOSING.match(bare) or _JOB.search(bare) or re.search(r"[\d@:]", bare):
+                continue
+            if not all(re.match(rf"[{_UPPER}]", w) or w.lower() in _SMALL_PARTS for w in words) or len(words) > 5:
+                continue
+            letters = [lexicon().get(w.lower().strip("."), "") for w in words]
+            start = line.start() + part.start() + part.group().index(bare)
+            person = not any(kind == "PERSON" for *_, kind in found) and len(words) <= 4
+            if all(set(known) <= set("wd") and known for known in letters) and not (found and len(words) > 1):
+                continue  # 'Thank You', 'Terms Attached'
+            found.append((start, start + len(bare), "PERSON" if person else "FIRM"))
+    return found
+
+
+def _apart(spans: Sequence[tuple[int, int, Tag]]) -> list[tuple[int, int, Tag]]:
+    """The spans without those that overlap an earlier one."""
+    kept: list[tuple[int, int, Tag]] = []
+    for span in spans:
+        if not any(a < span[1] and span[0] < b for a, b, _ in kept):
+            kept.append(span)
+    return kept
+
+
+def tag(words: Sequence[Token], lowered: Collection[str], model: Linear, caution: float = CAUTION) -> list[Tag]:
+    """One tag a token, from left to right; a token that cannot be a name is O without being looked at."""
+    tags: list[Tag] = []
+    small = casual(words)
+    for number in range(len(words)):
+        if not candidate(words, number, small):
+            tags.append("O")
+            continue
+        scores = model.scores(features(words, number, tags, lowered))
+        scores[0] += caution
+        tags.append(TAGS[int(scores.argmax())])
+    return tags
+
+
+def casual(words: Sequence[Token]) -> bool:
+    """Whether a message leaves its sentences small: 'hi its anya from korvex'."""
+    starts = [word.shape for word in words if word.first and word.shape in ("xx", "Xx", "XX", "X", "xX", "Xx-Xx")]
+    return "xx" in starts and starts.count("xx") * 2 >= len(starts)
+
+
+def candidate(words: Sequence[Token], number: int, casual: bool) -> bool:
+    """Whether a token is looked at: one with a capital, a listed name, and in casual messages an unknown word."""
+    word = words[number]
+    if word.shape not in ("Xx", "XX", "X", "xX", "Xx-Xx", "xx") or any(c.isdigit() for c in word.text):
+        return False
+    if word.shape != "xx":
+        return True
+    known = lexicon().get(word.lower, "")
+    if "g" in known or "f" in known:
+        return "w" not in known or (number > 0 and words[number - 1].lower in _BEFORE_A_NAME)
+    return not known and len(word.lower) > 3 and casual
+
+
+def features(words: Sequence[Token], number: int, tags: Sequence[Tag], lowered: Collection[str]) -> Iterator[str]:
+    """What is known of a token: itself, its neighbours, and how the tokens before it were tagged."""
+    word = words[number]
+    known = lexicon()
+    w = word.lower
+    letters = known.get(w, "-")
+    small = "s" if w in lowered else ""
+    yield "bias"
+    yield f"w={w}"
+    yield f"shape={word.shape}{small}"
+    yield f"known={letters}{small}"
+    yield f"kind={letters}|{word.shape}|{int(word.first)}{small}"
+    yield f"end={w[-3:]}"
+    yield f"end2={w[-2:]}|{letters}"
+    yield f"start={w[:3]}"
+    yield f"long={min(len(w), 9)}"
+    yield f"place={int(word.first)}{int(word.line_start)}{int(word.line_end)}|{letters}"
+    if word.possessive:
+        yield f"possessive|{letters}"
+    around = [_beside(words, number + k) for k in (-3, -2, -1, 1, 2, 3)]
+    before3, before2, before, after, after2, after3 = around
+    yield f"-1={before[0]}"
+    yield f"+1={after[0]}"
+    yield f"-2={before2[0]}"
+    yield f"+2={after2[0]}"
+    yield f"-1k={before[1]}|{letters}"
+    yield f"+1k={after[1]}|{letters}"
+    yield f"-2-1={before2[0]}|{before[0]}"
+    yield f"+1+2={after[0]}|{after2[0]}"
+    yield f"-1+1={before[0]}|{after[0]}"
+    yield f"-1+1k={before[1]}|{after[1]}|{letters}|{word.shape}"
+    yield f"-1w={before[0]}|{letters}|{word.shape}"
+    yield f"+1w={after[0]}|{letters}|{word.shape}"
+    yield f"-3={before3[0]}|{letters}"
+    yield f"+3={after3[0]}|{letters}"
+    last = tags[number - 1] if number else "O"
+    yield f"tag={last}|{word.shape}"
+    yield f"tag2={tags[number - 2] if number > 1 else 'O'}|{last}|{letters}"
+    yield f"tagw={last}|{w}"
+
+
+def _beside(words: Sequence[Token], place: int) -> tuple[str, str]:
+    """The word there, and its kind."""
+    if not 0 <= place < len(words):
+        return ("<edge>", "<edge>")
+    word = words[place]
+    if word.shape == "0":
+        return ("0", f"0{min(len(word.text), 5)}")
+    return (word.lower, f"{word.shape}{lexicon().get(word.lower, '-')}")
+
+
+def _runs(words: Sequence[Token], tags: Sequence[Tag]) -> Iterator[tuple[int, int, Tag]]:
+    """First and last token of each run of one tag; 'van' and '&' hold a run together."""
+    number = 0
+    while number < len(tags):
+        kind = tags[number]
+        if kind == "O":
+            number += 1
+            continue
+        last = number
+        while True:
+            step = last + 1
+            while step < len(tags) and step - last <= 2 and _joins(words, step, kind) and tags[step] == "O":
+                step += 1
+            if step < len(tags) and tags[step] == kind and not words[last].possessive:
+                last = step
+            else:
+                break
+        yield number, last, kind
+        number = last + 1
+
+
+def _joins(words: Sequence[Token], place: int, kind: Tag) -> bool:
+    if words[place].text == ".":  # of an initial or 'Dr', not of a sentence
+        return len(words[place - 1].text) <= 2
+    return words[place].lower in _JOINS[kind]

@@ -1,0 +1,79 @@
+"""Words of a message with what surrounds them: what the classifiers look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_TOKEN = re.compile(
+    r"(?P<number>\d+(?:[.,'’]\d+)*)|(?P<word>[^\W\d_](?:[\w’'-]*\w)?)|(?P<line>\n+)|(?P<mark>[^\w\s]|_)"
+)
+_POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
+_LEXICON = Path(__file__).with_name("lexicon.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str  # without a possessive ending
+    lower: str
+    start: int
+    end: int
+    shape: str  # Xx, XX, xx, X, xX, 0, ⏎, or the mark itself
+    first: bool  # of a sentence
+    line_start: bool
+    line_end: bool
+    possessive: bool
+
+
+def tokens(text: str, masked: Sequence[tuple[int, int, str]] = ()) -> list[Token]:
+    """`masked` are spans that are identifiers already; each becomes one token named by its kind, such as <EMAIL>."""
+    raw: list[tuple[str, int, int, str]] = []
+    at = 0
+    for start, end, kind in [*sorted(masked), (len(text), len(text), "")]:
+        for found in _TOKEN.finditer(text, at, start):
+            raw.append((found.group(), *found.span(), found.lastgroup or ""))
+        if kind:
+            raw.append((f"<{kind}>", start, end, "masked"))
+        at = max(at, end)
+    made: list[Token] = []
+    first = line_start = True
+    for number, (chunk, start, _, kind) in enumerate(raw):
+        bare = _POSSESSIVE.sub("", chunk) if kind == "word" else chunk
+        line_end = number + 1 == len(raw) or raw[number + 1][3] == "line"
+        shape = (
+            "⏎"
+            if kind == "line"
+            else chunk
+            if kind in ("mark", "masked")
+            else "0"
+            if kind == "number"
+            else _shape(bare)
+        )
+        made.append(
+            Token(bare, bare.lower(), start, start + len(bare), shape, first, line_start, line_end, bare != chunk)
+        )
+        line_start = kind == "line"
+        first = kind == "line" or chunk in ".!?…:•" or (first and kind == "mark")
+    return made
+
+
+def _shape(word: str) -> str:
+    if word.isupper():
+        return "X" if len(word) == 1 else "XX"
+    if word.islower():
+        return "xx"
+    if word[0].isupper() and word[1:].islower():
+        return "Xx"
+    if word[0].isupper() and ("-" in word or "'" in word or "’" in word):
+        return "Xx-Xx"
+    return "xX"
+
+
+@cache
+def lexicon() -> dict[str, str]:
+    """Lower-case word to letters: g a given name, f a family name, w a word that people write small, d a word of a
+    frequency list that is no name."""
+    return dict(line.rsplit(" ", 1) for line in _LEXICON.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,58 @@
+"""How much redaction masks on messages that people labelled; the figures of docs/privacy.md come from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from joshi.curation.redaction.measure import Score, count, measure, read_marked
+from joshi.errors import JoshiError
+from joshi.plan import Plan
+
+DATA = Path(__file__).parents[1] / "data" / "redaction"
+DEVELOPMENT = sorted(DATA.glob("development*.jsonl"))
+
+
+def shares(score: Score) -> tuple[float, float, float]:
+    identifiers = sum(score.masked.values()) / sum(score.identifiers.values())
+    return identifiers, score.ranged / score.prices, score.touched / score.numbers
+
+
+@pytest.mark.parametrize("path", DEVELOPMENT, ids=lambda path: path.stem)
+def test_messages_that_it_was_taught_with_reach_the_goals(path: Path) -> None:
+    identifiers, prices, touched = shares(measure(path, Plan()))
+    assert identifiers >= 0.95
+    assert prices >= 0.97
+    assert touched < 0.02
+
+
+def test_unseen_messages_keep_what_was_measured() -> None:
+    identifiers, prices, touched = shares(measure(DATA / "unseen.jsonl", Plan()))
+    assert identifiers >= 0.93
+    assert prices >= 0.92
+    assert touched < 0.03
+
+
+def test_a_span_counts_as_masked_only_when_all_of_it_is() -> None:
+    text, marked = read_marked("Ask ⟦PERSON:Anya Petrova⟧ at ⟦FIRM:Korvex Ltd⟧ for ⟦PRICE:£12,450⟧, 48 t.")
+    assert text == "Ask Anya Petrova at Korvex Ltd for £12,450, 48 t."
+    score = Score()
+    name, firm, price = (text.index(part) for part in ("Anya", "Korvex", "£"))
+    count(score, text, marked, [(name, name + 4, "PERSON"), (firm, firm + 6, "FIRM"), (price, price + 7, "PRICE")])
+    assert (score.masked["PERSON"], score.masked["FIRM"], score.ranged) == (0, 1, 1)  # 'Ltd' alone names nobody
+    assert (score.touched, score.numbers) == (0, 1)
+
+
+def test_a_price_masked_as_something_else_is_no_range() -> None:
+    text, marked = read_marked("⟦PRICE:£12,450⟧")
+    score = Score()
+    count(score, text, marked, [(0, len(text), "PO")])
+    assert (score.prices, score.ranged) == (1, 0)
+
+
+def test_a_wrong_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "marked.jsonl"
+    path.write_text('{"messages": [{"text": "ok"}]}\n{"nothing": 1}\n', encoding="utf-8")
+    with pytest.raises(JoshiError, match=r"marked\.jsonl:2: "):
+        measure(path, Plan())

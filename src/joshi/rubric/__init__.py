@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from joshi.plan import Plan
 from joshi.prompt import ChatTokenizer, context_text
-from joshi.rubric import acknowledgement, boilerplate, grounded, internals, next_step, professional
+from joshi.rubric import acknowledgement, boilerplate, grounded, internals, learned, next_step, professional
+from joshi.rubric.text import sentences
 from joshi.schema import Finding, Sample
 from joshi.surrogates import PLACEHOLDER
 
@@ -21,7 +22,7 @@ RULES = (
     "length",
     "professional",
 )
-VERSION = 1
+VERSION = 2
 
 # Share of each rule in the empathy score: what the supplier feels first weighs most.
 WEIGHTS = {
@@ -42,23 +43,32 @@ class Rubric:
 
     def check(self, answer: str, sample: Sample) -> list[Finding]:
         """One finding a rule, in the order of RULES. Fill the sample's surrogates first."""
+        learned.warm(texts_of(answer, _message(sample)))
+        return [self.judge(rule, answer, sample) for rule in RULES]
+
+    def judge(self, rule: str, answer: str, sample: Sample) -> Finding:
+        """One rule alone."""
         rules, context = self.plan.rubric, sample.context
-        message = context.history[-1].text if context.history else ""
-        open_text = context_text(context.model_copy(update={"notes": None})) + "\n" + sample.instruction
-        tokens = self.tokenizer.count(answer)
-        return [
-            acknowledgement.check(answer, message, rules.acknowledgement_tokens, self.tokenizer.count),
-            boilerplate.check(answer),
-            next_step.check(answer, rules.next_steps),
-            internals.check(answer, context, open_text, rules.internal_terms),
-            self._grounded(answer, context_text(context) + "\n" + sample.instruction),
-            Finding(
-                rule="length",
-                passed=tokens <= rules.length_tokens,
-                message=f"{tokens} tokens, at most {rules.length_tokens}",
-            ),
-            professional.check(answer),
-        ]
+        match rule:
+            case "acknowledgement":
+                limit, count = rules.acknowledgement_tokens, self.tokenizer.count
+                return acknowledgement.check(answer, _message(sample), limit, count)
+            case "no_boilerplate":
+                return boilerplate.check(answer)
+            case "one_next_step":
+                return next_step.check(answer, rules.next_steps)
+            case "no_internals":
+                open_text = context_text(context.model_copy(update={"notes": None})) + "\n" + sample.instruction
+                return internals.check(answer, context, open_text, rules.internal_terms)
+            case "grounded":
+                return self._grounded(answer, context_text(context) + "\n" + sample.instruction)
+            case "length":
+                tokens = self.tokenizer.count(answer)
+                message = f"{tokens} tokens, at most {rules.length_tokens}"
+                return Finding(rule="length", passed=tokens <= rules.length_tokens, message=message)
+            case "professional":
+                return professional.check(answer)
+        raise ValueError(f"no rule is called {rule!r}; there are {', '.join(RULES)}")
 
     def _grounded(self, answer: str, known: str) -> Finding:
         # A placeholder in an answer is a name that nobody bears.
@@ -69,6 +79,17 @@ class Rubric:
     def score(self, answer: str, sample: Sample) -> float:
         """The empathy score in 0..1: the weighted share of rules that pass (WEIGHTS)."""
         return sum(WEIGHTS[finding.rule] for finding in self.check(answer, sample) if finding.passed)
+
+
+def _message(sample: Sample) -> str:
+    return sample.context.history[-1].text if sample.context.history else ""
+
+
+def texts_of(answer: str, message: str) -> list[str]:
+    """What the learned judgements look at, for `learned.warm`."""
+    first = acknowledgement.first_sentence(answer)
+    parts = [answer[slice(*span)] for span in sentences(answer)]
+    return [answer, message, *parts, *([answer[slice(*first)]] if first else [])]
 
 
 def failed(findings: list[Finding]) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from joshi.rubric.learned import missing_acknowledgement
 from joshi.rubric.text import all_figures as figures_of
 from joshi.rubric.text import sentences, words
 from joshi.schema import Finding
 
 RULE = "acknowledgement"
+THRESHOLD = 0.5  # of the learned probability that nothing is taken up
 
 # Words that take up a feeling, an effort or a point.
 _TAKES_UP = re.compile(
@@ -62,30 +64,48 @@ _COMMON = set(
 
 def check(answer: str, message: str, limit: int, count: Callable[[str], int]) -> Finding:
     """`message` is the supplier's; `limit` in tokens as counted by `count`."""
-    spans = [span for span in sentences(answer) if not _SALUTATION.fullmatch(answer[slice(*span)])]
-    if not spans:
+    span = first_sentence(answer)
+    if span is None:
         return Finding(rule=RULE, passed=False, message="the answer is empty")
-    start, end = spans[0]
-    if opening := _SALUTATION.match(answer[start:end]):  # 'Dear Femke, …' is no_boilerplate's business
-        start += opening.end()
-    span, first = (start, end), answer[start:end]
+    first = answer[slice(*span)]
     tokens = count(first)
     if tokens > limit:
         return _failed(span, f"the first sentence has {tokens} tokens, at most {limit} are allowed")
     if first.endswith("?"):
         return _failed(span, "the first sentence asks; it should acknowledge the supplier's message")
-    if _STRAIGHT_TO_BUSINESS.search(first):
-        return _failed(span, "the first sentence goes straight to business")
     if _SPEAKER.search(first) or first.endswith(":"):
         return _failed(span, "the first sentence is a label, not an answer")
     if _EMPTY_THANKS.search(first):
         return _failed(span, "the first sentence thanks without saying for what")
+    chance = missing_acknowledgement(first, message, by_words(first, message))
+    if chance > THRESHOLD:
+        why = (
+            "goes straight to business"
+            if _STRAIGHT_TO_BUSINESS.search(first)
+            else "takes up nothing of the supplier's message"
+        )
+        return _failed(span, f"the first sentence {why} ({chance:.0%} sure)")
+    return Finding(rule=RULE, passed=True, message=f"acknowledges in {tokens} tokens", span=span)
+
+
+def first_sentence(answer: str) -> tuple[int, int] | None:
+    """Where the first sentence stands; a salutation is no_boilerplate's business and left out."""
+    spans = [span for span in sentences(answer) if not _SALUTATION.fullmatch(answer[slice(*span)])]
+    if not spans:
+        return None
+    start, end = spans[0]
+    opening = _SALUTATION.match(answer[start:end])
+    return (start + opening.end() if opening else start, end)
+
+
+def by_words(first: str, message: str) -> bool:
+    """Whether word lists find nothing taken up: a hint for the learned judgement, not the verdict."""
+    if _STRAIGHT_TO_BUSINESS.search(first):
+        return True
     theirs = {word[:4] for word in words(message) if word not in _COMMON and len(word) > 3}
     shared = theirs & {word[:4] for word in words(first) if word not in _COMMON}  # 'borrowing' takes up 'borrowed'
     shared_figures = figures_of(first) & figures_of(message)
-    if not shared and not shared_figures and (_GENERIC.search(first) or not _TAKES_UP.search(first)):
-        return _failed(span, "the first sentence takes up nothing of the supplier's message")
-    return Finding(rule=RULE, passed=True, message=f"acknowledges in {tokens} tokens", span=span)
+    return not shared and not shared_figures and bool(_GENERIC.search(first) or not _TAKES_UP.search(first))
 
 
 def _failed(span: tuple[int, int], message: str) -> Finding:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from joshi.rubric.text import all_figures, figures, names
+from joshi.rubric.learned import exposure
+from joshi.rubric.text import all_figures, figures, names, sentences
 from joshi.schema import Context, Finding
 
 RULE = "no_internals"
+THRESHOLD = 0.65  # of the learned probability that a sentence gives something away
 
 _IDENTIFIERS = re.compile(
     r"\bPROC-WF-[A-F0-9]{6,}|\bSUP-[A-Z0-9]{6,}|\bNEG-R\d+-|\bworkflow[_ ]id\b|<!--|\b(?:thread_index|action_id|"
@@ -82,6 +84,9 @@ def check(answer: str, context: Context, open_text: str, terms: Sequence[str]) -
         theirs = _THEIRS.search(answer, 0, found.start()) or found.group().lower() in open_text.lower()
         if not theirs:
             return _failed(found.span(), "how the buyer works inside", answer)
+    for span in sentences(answer):
+        if (chance := exposure(answer[slice(*span)])) > THRESHOLD:
+            return _failed(span, f"how the buyer works inside ({chance:.0%} sure)", answer)
     return Finding(rule=RULE, passed=True, message="nothing internal")
 
 

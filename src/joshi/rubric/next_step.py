@@ -16,7 +16,11 @@ _VERBS = (
     "list|look into|look at|lower|make|mark|match|meet|move|name|offer|outline|pass|pencil|pick|point|post|prepare|"
     "propose|provide|put|quote|raise|rebill|record|reduce|reissue|release|remove|renew|repeat|replace|reply|rerun|"
     "resend|reserve|return|revise|rework|ring|rule|run|say|schedule|send|separate|set|share|ship|show|sign|split|spell|"
-    "start|state|submit|suggest|supply|take|tell|turn|update|upload|use|waive|walk|withdraw|work|write"
+    "start|state|submit|suggest|supply|take|tell|turn|update|upload|use|waive|walk|withdraw|work|write|leave|try|teach|replace|lower|bring|pack|load|"
+    "unload|park|label|wrap|stack|weigh|measure|test|inspect|clean|paint|seal|cut|drill|fit|install|remove|swap|exchange|collect|fetch|drive|wait|stop|"
+    "pause|delay|postpone|advance|bill|charge|refund|pay|enclose|translate|print|scan|file|register|enter|note down|count|divide|double|halve|limit|"
+    "reserve|order|buy|sell|produce|manufacture|cast|weld|dye|sew|bake|brew|harvest|plant|ask|advise|train|invite|introduce|speak|phone|text|"
+    "notify|inform|warn|remind|report|explain|justify|prove|certify|guarantee|insure|swear|visit|see|look|switch|order|aim|assume|plan|treat|place|store"
 )
 _POLITE = (
     r"note|be advised|be assured|find|do not|don[’']t|feel free|never|disregard|accept (?:our|my)|"
@@ -32,15 +36,41 @@ _REQUEST = re.compile(
     re.IGNORECASE,
 )
 _IMPERATIVE = re.compile(
-    rf"^(?:(?:then|and|so|also|just|now|next|instead|otherwise|still|anyway),? )*(?:{_VERBS})\b"
-    r"(?! (?:is|are|was|were|has|will|would|of|to)\b)",
+    rf"^(?:(?:then|and|so|also|just|now|next|instead|otherwise|still|anyway|simply|by all means|in that case),? )*"
+    rf"(?:(?:if|since|as|before|until|unless|when|once|after|while|because|should|where|for)\b[^,.;]{{3,90}}, )?"
+    rf"(?:then )?(?:(?:don[’']t|do not|do|never|always|kindly|better) )?(?:{_VERBS})\b"
+    r"(?! (?:is|are|was|were|has|have|will|would|of|times?|prices?|rates?|costs?|figures?|dates?|lists?|sheets?|marks?|tests?|terms|runs?|in bags|on (?:the|your) \w+ (?:is|are|was))\b)",
+    re.IGNORECASE,
+)
+# 'Consider the complaint closed', 'Take that as settled': said of a thing, nothing to do.
+_NO_ORDER = re.compile(
+    r"^(?:consider|take|count|call|see|look|say|note|treat)\b.{0,40}\b(?:as (?:settled|read|agreed|a yes|done)|closed|settled|done|agreed)\b",
+    re.IGNORECASE,
+)
+# A wish or a want that asks: 'what I lack is', 'a drawing would settle it', 'the one thing missing is'.
+_WANT = re.compile(
+    r"\b(?:(?:it )?would (?:really |also |much |greatly )?(?:help|be (?:good|useful|helpful|handy|nice|great|welcome|best|better|ideal))|would (?:settle|close|do|decide|clear|solve|seal|complete)\b|"
+    r"(?:(?:all|what|the (?:one|only|last) thing|the (?:missing|last|only|one) \w+)[^.,;?!]{0,40}\b(?:lacks?|need|want|miss\w*|ask|after|left|remains?|open|outstanding)\b[^.?!]{0,25}\bis\b)|"
+    r"\bis all (?:we|i) (?:ask|need|want)\b|(?:we|i)(?:[’']d| would) (?:rather|prefer|like|want|love|need|appreciate|be (?:glad|grateful|happy) (?:of|for|if))|"
+    r"(?:we|i) (?:\w+ )?(?:still |just |only )?(?:need|require|want|miss|lack|await|expect|ask (?:for|you))\b|"
+    r"(?:is|are) (?:still )?(?:missing|required|needed|wanted|outstanding|absent|to be sent|due)\b|^still (?:absent|missing|open)\b|"
+    r"what [^.?!]{3,50} (?:after|for|about)\b[^.?!]{0,20}, ?(?:though|however)?,? ?is\b|hop(?:e|ing) (?:you|that you|for)\b|in other words\b|"
+    r"(?:that|it) (?:only |just )?(?:leaves|takes|needs)\b|depends? on your|waiting for (?:your|the)|up to you to)\b",
+    re.IGNORECASE,
+)
+_NEED_IN_PAST = re.compile(
+    r"\b(?:didn[’']t|did not|don[’']t|do not|no longer|never|not) (?:need|require|want|expect|ask)\b", re.IGNORECASE
+)
+# Who would say no to that?
+_RHETORICAL = re.compile(
+    r"^(?:who (?:would|wouldn[’']t|could|can)|what more|why not|isn[’']t (?:it|that)|how could (?:we|i|anyone)|what(?:[’']s| is) not to|where would we|need (?:i|we) say|and why)\b",
     re.IGNORECASE,
 )
 # A second verb after "and": "send the quote and confirm the date".
 _COORDINATED = re.compile(
     rf"(?:,| and| as well as|;| then| and also| plus)\s+(?:also |then |please |kindly |to |could you |can you |would you )*"
     rf"(?P<verb>{_VERBS})\b (?:(?:me|us|the|a|an|your|our|it|its|that|this|those|these|whether|when|how|which|what|if|by|"
-    rf"over|back|on|one|any|all|both|full|two|three|in|from|to|up|out|off|at|his|her|their|every|each)\b|[A-Z\d£$€])",
+    rf"over|back|on|one|any|all|both|full|two|three|in|from|to|up|out|off|at|his|her|their|them|you|us|every|each|some|more|no)\b|[A-Z\d£$€])",
     re.IGNORECASE,
 )
 # A second question: "Which battery is fitted, and can you come?", "tell us when it ships and how it is packed".
@@ -54,9 +84,15 @@ _LIST_VERB = re.compile(
     r"\b(?:confirm|send|share|provide|include|give|supply)\b (?:(?:me|us) )?(?:the|a|an|your|both)\b",
     re.IGNORECASE,
 )
+_WH = re.compile(r"(?:what|when|how|which|who|where|why)\b", re.IGNORECASE)  # its own list of questions may follow
+_BESIDE = re.compile(
+    r"\b(?:as well as|besides|in addition to|along with) \w+ing\b|\bwhile you\b|\band (?:also|please)\b", re.IGNORECASE
+)
 _PROMISE = re.compile(
-    r"\b(?:i[’']ll|we[’']ll|i will|we will|i am going to|we are going to|let me)\s+(?!be (?:happy|glad|fine|able)|need|not\b|"
-    r"have to|want)\w+",
+    r"\b(?:i[’']ll|we[’']ll|i will|we will|i am going to|we are going to|let me)\s+(?!be (?:happy|glad|fine|able)|need|not\b|have to|want|see\b|live\b|miss\b)\w+|"
+    r"\byou(?:[’']ll| will) (?:have|get|hear|receive|find)\b|\bwill be (?:in your|with you|sent|on its way|at your|back)\b|"
+    r"\b(?:our|my) [^.,;]{3,40}? (?:signs|sends|calls|visits|collects|decides|answers|checks|rings|writes|comes)\b[^.]{0,60}\b(?:on|by|at|before|tomorrow|today|"
+    r"tonight|this|next|within)\b",
     re.IGNORECASE,
 )
 
@@ -64,28 +100,52 @@ _PROMISE = re.compile(
 def steps(answer: str) -> list[tuple[int, int]]:
     """Character ranges of the things asked; where nothing is asked, of the things promised."""
     asked: list[tuple[int, int]] = []
+    wanted: list[tuple[int, int]] = []
     promised: list[tuple[int, int]] = []
-    for number, (start, end) in enumerate(sentences(answer)):
+    for number, (start, end) in enumerate(_clauses(answer)):
         sentence = answer[start:end]
+        bare = sentence.lstrip("\"'“‘-•* ")
         question = sentence.rstrip("\"'”’ )").endswith("?")
+        if (question and _RHETORICAL.search(bare)) or _NO_ORDER.search(bare):
+            continue
         request = _REQUEST.search(sentence)
         # An opening like 'Credit to Mr Luo' or 'Tell Lola' is an acknowledgement, not an order.
-        imperative = number > 0 and _IMPERATIVE.search(sentence.lstrip("\"'“‘-•* "))
+        imperative = number > 0 and _IMPERATIVE.search(bare)
         if question or request or imperative:
             asked.append((start, end))
-            rest = request.end() if request else 0
-            seconds = [found.start("verb") for found in _COORDINATED.finditer(sentence, rest)]
-            seconds += [found.start() for found in _SECOND_QUESTION.finditer(sentence, rest)]
-            if (
-                not seconds
-                and _LIST_VERB.search(sentence, max(rest - 8, 0))
-                and (found := _LIST.search(sentence, rest))
-            ):
-                seconds = [found.start()]
-            asked += [(start + second, end) for second in sorted(set(seconds))]
-        elif found := _PROMISE.search(sentence):
-            promised.append((start + found.start(), end))
-    return asked or promised
+            asked += [(start + second, end) for second in _seconds(sentence, request, question)]
+        elif number > 0 and not _NEED_IN_PAST.search(sentence) and _WANT.search(sentence):
+            wanted.append((start, end))
+            wanted += [(start + second, end) for second in _seconds(sentence, None, False)]
+        else:
+            promised += [(start + found.start(), end) for found in _PROMISE.finditer(sentence)]
+    # 'We would prefer 9,000' beside a question is a position; alone it is what is asked.
+    return asked or wanted or promised
+
+
+def _clauses(answer: str) -> list[tuple[int, int]]:
+    """Sentences, and what a semicolon parts of them."""
+    parts: list[tuple[int, int]] = []
+    for start, end in sentences(answer):
+        at = start
+        for mark in re.finditer(r";\s+", answer[start:end]):
+            parts.append((at, start + mark.start()))
+            at = start + mark.end()
+        parts.append((at, end))
+    return parts
+
+
+def _seconds(sentence: str, request: re.Match[str] | None, question: bool) -> list[int]:
+    """Where further things are asked for in the same breath."""
+    rest = request.end() if request else 0
+    found = {match.start("verb") for match in _COORDINATED.finditer(sentence, rest)}
+    found |= {
+        match.start() for match in _SECOND_QUESTION.finditer(sentence, 3 if _WH.match(sentence) and question else rest)
+    }
+    found |= {match.start() for match in _BESIDE.finditer(sentence, rest)}
+    if not found and _LIST_VERB.search(sentence, max(rest - 8, 0)) and (row := _LIST.search(sentence, rest)):
+        found = {row.start()}
+    return sorted(found)
 
 
 def check(answer: str, wanted: int) -> Finding:

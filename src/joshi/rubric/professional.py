@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+from joshi.rubric.learned import rudeness
+from joshi.rubric.text import sentences
 from joshi.schema import Finding
 
 RULE = "professional"
+THRESHOLD = 0.5  # of the learned probability that the tone is wrong
 
 _RUDE = re.compile(
     r"\b(?:ridiculous|absurd|nonsense|rubbish|pathetic|laughable|(?:a |is this (?:a )?)joke|joking|stupid|idiot\w*|incompetent|amateur\w*|shambles|"
@@ -33,4 +36,9 @@ _RUDE = re.compile(
 def check(answer: str) -> Finding:
     if found := _RUDE.search(answer):
         return Finding(rule=RULE, passed=False, message=f"tone: “{found.group()}”", span=found.span())
+    chance = rudeness(answer) if answer.strip() else 0.0
+    if chance > THRESHOLD:
+        span = max(sentences(answer) or [(0, len(answer))], key=lambda span: rudeness(answer[slice(*span)]))
+        quoted = " ".join(answer[slice(*span)].split())[:60]
+        return Finding(rule=RULE, passed=False, message=f"tone ({chance:.0%} sure): “{quoted}”", span=span)
     return Finding(rule=RULE, passed=True, message="civil")

@@ -1,0 +1,127 @@
+"""Makes heads.safetensors: python -m joshi.rubric.learn --labels tests/data/rubric --examples examples/procwise/transcripts
+
+Labelled answers teach what the rule means; the example's own answers, which weigh less, teach how often it is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from joshi.curation.mine import mine
+from joshi.rubric import acknowledgement, boilerplate
+from joshi.rubric.learned import HEADS, Vector, acknowledgement_features, emptiness_features, place_of, vector
+from joshi.rubric.text import sentences
+from joshi.schema import Conversation
+from joshi.transcripts import read
+from joshi.workspace import sha256_file, sha256_text
+
+EXAMPLE_WEIGHT = {"professional": 0.3, "acknowledgement": 0.2, "no_boilerplate": 0.3, "no_internals": 0.3}
+STRENGTH = {"professional": 2.0, "acknowledgement": 2.0, "no_boilerplate": 3.0, "no_internals": 3.0}  # 1 / L2 penalty
+Labelled = tuple[str, str, bool]  # message, answer, broken
+Row = tuple[Vector, bool, float]  # features, broken, weight
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def tone(path: Path) -> Iterator[Row]:
+    yield from ((vector(row["answer"]), row["label"] == "fail", 1.0) for row in _lines(path))
+
+
+def opening(path: Path) -> Iterator[Row]:
+    for row in _lines(path):
+        yield _opening(row["message"], row["answer"]), row["label"] == "fail", 1.0
+
+
+def _opening(message: str, answer: str) -> Vector:
+    first = answer[slice(*(acknowledgement.first_sentence(answer) or (0, 0)))]
+    return acknowledgement_features(first, message, acknowledgement.by_words(first, message))
+
+
+def filler(path: Path) -> Iterator[Row]:
+    for row in _lines(path):
+        hint = bool(boilerplate.by_words(row["sentence"]))
+        yield emptiness_features(row["sentence"], row["place"], hint), row["label"] == "fail", 1.0
+
+
+def inside(path: Path) -> Iterator[Row]:
+    yield from ((vector(row["sentence"]), row["label"] == "fail", 1.0) for row in _lines(path))
+
+
+ROWS = {"professional": tone, "acknowledgement": opening, "no_boilerplate": filler, "no_internals": inside}
+
+
+def examples(rule: str, known: Sequence[Labelled], weight: float) -> Iterator[Row]:
+    """The example's answers; of those that break a rule nobody says in which sentence, so the two that look at
+    sentences take only the others."""
+    for message, answer, broken in known:
+        spans = sentences(answer)
+        match rule:
+            case "professional":
+                yield vector(answer), broken, weight
+            case "acknowledgement":
+                yield _opening(message, answer), broken, weight
+            case _ if broken:
+                continue
+            case "no_boilerplate":
+                for number, span in enumerate(spans):
+                    text = answer[slice(*span)]
+                    hint = bool(boilerplate.by_words(text))
+                    yield emptiness_features(text, place_of(number, len(spans)), hint), False, weight
+            case _:
+                yield from ((vector(answer[slice(*span)]), False, weight) for span in spans)
+
+
+def from_examples(transcripts: Path, labels: Path, rule: str) -> list[Labelled]:
+    """The example's buyer answers with the rules that their author broke on purpose."""
+    rows = map(json.loads, labels.read_text(encoding="utf-8").splitlines())
+    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
+    talks = (talk for talk in read([transcripts], ["buying.example"]) if isinstance(talk, Conversation))
+    samples = [sample for talk in talks for sample in mine(talk, 1, {})]
+    return [
+        (s.context.history[-1].text, s.ideal_answer, rule in breaks[key])
+        for s in samples
+        if (key := sha256_text(s.ideal_answer)) in breaks
+    ]
+
+
+def fit(rows: Iterable[Row], strength: float) -> Vector:
+    """Weights of a logistic regression, the intercept last."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, broken, weights = zip(*rows, strict=True)
+    model = LogisticRegression(C=strength, max_iter=3_000)
+    model.fit(np.stack(features), np.array(broken), sample_weight=np.array(weights))
+    return np.concatenate([model.coef_[0], model.intercept_]).astype(np.float32)
+
+
+def main() -> None:
+    from safetensors.numpy import save_file
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--labels", type=Path, required=True, help="folder with RULE_training.jsonl and example_labels.jsonl"
+    )
+    parser.add_argument("--examples", type=Path, required=True, help="the example's transcripts")
+    parser.add_argument("--out", type=Path, default=HEADS)
+    given = parser.parse_args()
+    heads: dict[str, Vector] = {}
+    sources: dict[str, Any] = {}
+    for rule, weight in EXAMPLE_WEIGHT.items():
+        path = given.labels / f"{rule}_training.jsonl"
+        sources[path.name] = sha256_file(path)
+        known = from_examples(given.examples, given.labels / "example_labels.jsonl", rule)
+        heads[rule] = fit([*ROWS[rule](path), *examples(rule, known, weight)], STRENGTH[rule])
+    save_file(heads, given.out, {"labels": json.dumps(sources)})
+    given.out.chmod(0o644)
+
+
+if __name__ == "__main__":
+    main()

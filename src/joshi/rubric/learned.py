@@ -1,0 +1,89 @@
+"""What word lists cannot see: heads over sentence embeddings, one for each question that a rule asks.
+
+A head is a logistic regression on MiniLM's vectors. `learn.py` makes them from answers that people wrote and
+labelled; they lie beside this file as safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from joshi.embedding import encode
+
+HEADS = Path(__file__).with_name("heads.safetensors")
+SHORT_WORDS = 5
+Place = Literal["first", "middle", "last"]
+Vector = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def rudeness(text: str) -> float:
+    """Probability that a reader takes the text for toxic, dismissive or condescending."""
+    return _probability("professional", vector(text))
+
+
+def missing_acknowledgement(first: str, message: str, by_words: bool) -> float:
+    """Probability that the first sentence takes up nothing of the message; `by_words` is what the word lists say."""
+    return _probability("acknowledgement", acknowledgement_features(first, message, by_words))
+
+
+def acknowledgement_features(first: str, message: str, by_words: bool) -> Vector:
+    """(3 * SIZE + 1,): the sentence, and where it meets and leaves the message."""
+    u, v = vector(first), vector(message)
+    return np.concatenate([u, 5 * u * v, np.abs(u - v), np.array([by_words], np.float32)])
+
+
+def emptiness(sentence: str, place: Place, by_words: bool) -> float:
+    """Probability that a sentence is a greeting, a closing or filler; `place` is where in the answer it stands."""
+    return _probability("no_boilerplate", emptiness_features(sentence, place, by_words))
+
+
+def emptiness_features(sentence: str, place: Place, by_words: bool) -> Vector:
+    """(SIZE + 4,)"""
+    hints = [place == "first", place == "last", len(sentence.split()) < SHORT_WORDS, by_words]
+    return np.concatenate([vector(sentence), np.array(hints, np.float32)])
+
+
+def place_of(number: int, sentences: int) -> Place:
+    return "first" if number == 0 else "last" if number == sentences - 1 else "middle"
+
+
+def exposure(sentence: str) -> float:
+    """Probability that a sentence gives away how the buyer works inside."""
+    return _probability("no_internals", vector(sentence))
+
+
+_CACHE: dict[str, Vector] = {}
+_MOST_CACHED = 20_000  # vectors; 30 MB
+
+
+def vector(text: str) -> Vector:
+    if text not in _CACHE:
+        warm([text])
+    return _CACHE[text]
+
+
+def warm(texts: Iterable[str]) -> None:
+    """Compute vectors together that will be asked for one by one: a batch costs half as much."""
+    new = [text for text in dict.fromkeys(texts) if text not in _CACHE]
+    if len(_CACHE) + len(new) > _MOST_CACHED:
+        _CACHE.clear()
+    _CACHE.update(zip(new, encode(new), strict=True))
+
+
+def _probability(head: str, features: Vector) -> float:
+    weights = _heads()[head]
+    return float(1 / (1 + np.exp(-(features @ weights[:-1] + weights[-1]))))
+
+
+@cache
+def _heads() -> dict[str, Vector]:
+    """Weights of each head, the intercept last."""
+    from safetensors.numpy import load_file
+
+    heads: dict[str, Vector] = load_file(HEADS)
+    return heads

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joshi.curation.redaction import redact_conversation, redact_text
+from joshi.curation.redaction.tokens import MOST_CHARACTERS, pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, ConversationState, Participant, Sample, Turn
 from joshi.surrogates import PLACEHOLDER, PRICE_RANGE, fill
@@ -159,3 +161,41 @@ def test_surrogates_are_the_same_throughout_a_sample(make_sample: Callable[..., 
     assert 12_000 <= float(figure[1:].replace(",", "")) <= 13_000
     assert fill(sample, 7) == filled
     assert fill(sample, 8) != filled
+
+
+@given(st.lists(st.sampled_from(["word ", "\n", "x" * 700, "12,450 ", "Ünïcode "]), max_size=60).map("".join))
+@settings(deadline=None, max_examples=40)
+def test_pieces_are_the_text(text: str) -> None:
+    found = list(pieces(text))
+    assert "".join(piece for _, piece in found) == text
+    assert all(text[start:].startswith(piece) and len(piece) <= MOST_CHARACTERS for start, piece in found)
+
+
+HOSTILE = (
+    "one hundred and ",
+    "ABC-",
+    "Aa-",
+    "1.",
+    "£1",
+    "Unit 1, ",
+    "12 Aa, ",
+    "Mr Aa ",
+    "a@",
+    "\n",
+    "VAT no. ",
+    "Aa & ",
+)
+
+
+@pytest.mark.parametrize("part", HOSTILE, ids=repr)
+def test_a_text_made_to_stall_a_pattern_comes_to_an_end(part: str) -> None:
+    """Backtracking would take minutes here, or years."""
+    text = part * (12_000 // len(part))
+    redacted, _ = redact_text(text, PLAN)
+    assert isinstance(redacted, str)
+
+
+def test_what_stands_far_into_a_long_text_is_found() -> None:
+    text, counts = redact_text("We ship on Monday. " * 300 + "Write to anna@firm.example about £12,450.", PLAN)
+    assert "anna@" not in text
+    assert counts["PRICE"] == 1

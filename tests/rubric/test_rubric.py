@@ -140,3 +140,10 @@ def test_rules_agree_with_the_labels_of_the_example(rubric: Rubric) -> None:
         assert sum(rule in found for found in wrong) / len(wrong) > 0.6, rule
     dirty = [found for labels, found in rows if labels]
     assert sum(bool(found) for found in dirty) / len(dirty) > 0.95
+
+
+@pytest.mark.parametrize("part", ["1 ", "one hundred and ", "if aa, ", "\n", "£1 ", "Aa "], ids=repr)
+def test_an_answer_made_to_stall_a_rule_is_judged(rubric: Rubric, make_sample: Make, part: str) -> None:
+    """It is far too long, and looking at all of it would take minutes."""
+    answer = part * (60_000 // len(part))
+    assert "length" in broken(rubric, make_sample, answer)

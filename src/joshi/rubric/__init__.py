@@ -23,6 +23,7 @@ RULES = (
     "professional",
 )
 VERSION = 2
+MOST_CHARACTERS = 4_000
 
 # Share of each rule in the empathy score: what the supplier feels first weighs most.
 WEIGHTS = {
@@ -43,11 +44,13 @@ class Rubric:
 
     def check(self, answer: str, sample: Sample) -> list[Finding]:
         """One finding a rule, in the order of RULES. Fill the sample's surrogates first."""
-        learned.warm(texts_of(answer, _message(sample)))
+        learned.warm(texts_of(answer[:MOST_CHARACTERS], _message(sample)))
         return [self.judge(rule, answer, sample) for rule in RULES]
 
     def judge(self, rule: str, answer: str, sample: Sample) -> Finding:
-        """One rule alone."""
+        """One rule alone. Of a text far beyond any limit, only the beginning is looked at: its length fails it anyway."""
+        if rule != "length":
+            answer = answer[:MOST_CHARACTERS]
         rules, context = self.plan.rubric, sample.context
         match rule:
             case "acknowledgement":

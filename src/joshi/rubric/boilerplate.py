@@ -39,7 +39,7 @@ _CLOSER = (
 )
 # The last words: a closing alone or with a name; no figure, no thing.
 _CLOSING = re.compile(
-    rf"(?:^|[.!?;,–—\n]\s*)(?:{_CLOSER})\b(?:[,.!–— ]+(?:(?:from|to|and|the|de|of)\b[^.!?\n\d]{{0,40}}|[A-Z][\w.’' -]{{0,40}}))?[\s.,!–—]*$",
+    rf"(?:^|[.!?;,–—\n][ \t]*)(?:{_CLOSER})\b(?:[,.!–— ]+(?:(?:from|to|and|the|de|of)\b[^.!?\n\d]{{0,40}}|[A-Z][\w.’' -]{{0,40}}))?[\s.,!–—]*$",
     re.IGNORECASE,
 )
 _FORMULAS = re.compile(
@@ -69,7 +69,7 @@ _FORMULAS = re.compile(
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(
-    r"\n\s*(?:[A-Z][\w.’'-]+ ?){1,4}(?:,[^\n]*)?\s*$|\[your name\]|[.!?]\s+[–—-]{1,2}\s?(?:[A-Z][\w.’'-]+ ?){1,3}\.?\s*$",
+    r"\n[ \t]*(?:[A-Z][\w.’'-]+ ?){1,4}(?:,[^\n]*)?\s*$|\[your name\]|[.!?]\s+[–—-]{1,2}\s?(?:[A-Z][\w.’'-]+ ?){1,3}\.?\s*$",
     re.IGNORECASE,
 )
 

@@ -18,6 +18,7 @@ _ORDINARY = {
     "Euro", "Euros", "European", "British", "Incoterms", "Christmas", "Easter", "PDF", "CSV", "MOQ", "SLA", "KPI",
     "Mr", "Mrs", "Ms", "Dr", "Herr", "Frau", "Rs", "I’m", "I'm", "I’ve", "I've", "I’d", "I'd", "I’ll", "I'll", "Monday’s", "English", "DAP", "EXW", "FOB", "DDP",
 }  # fmt: skip
+MOST_FIGURES = 60  # in one answer; more are a list, and nobody checks a list
 SMALL = 3.0
 SMALL_IN_WORDS = 10.0  # 'one', 'half a dozen', 'one in five' are how people talk, not claims
 
@@ -66,7 +67,10 @@ def check(answer: str, known: str) -> Finding:
 def _figures(answer: str, known: str) -> Finding | None:
     given = _given(known)
     said: list[float] = []
-    for value, span in _all_in(answer):
+    found = _all_in(answer)
+    if len(found) > MOST_FIGURES:
+        return _failed(found[MOST_FIGURES][1], f"more than {MOST_FIGURES} figures; the next", answer)
+    for value, span in found:
         after = answer[span[1] : span[1] + 16]
         exact = bool(
             "." in answer[slice(*span)]

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import phonenumbers
 
+from joshi.curation.redaction.tokens import pieces
+
 # An order or account number: 4500817, DAP/2291, HR-20774, 88213-B. At least three digits, or letters and two.
 _CODE = (
     r"\d{2,4}(?: \d{2,5}){2,}|\d{1,3} \d{3}(?! ?[\d%])|(?:[A-Z]{1,6}[-/]){1,3}\d{2,}(?:[-/]\w+)*|\d{1,4}-\d{3,}(?:[-/]\w+)*|\d{1,3}(?:\.\d{3})+(?!\d)|(?:[A-Z]{1,6}[-/ ]?)?\d{3,}(?:[-/.]\w+)*|[A-Z]{1,6}(?:[-/][A-Z0-9]{1,8})*[-/]\d{2,}(?:[-/.]\w+)*|"
@@ -107,6 +109,10 @@ _COUNTED = re.compile(
 @lru_cache(maxsize=512)  # a conversation's messages are each looked at several times
 def find_identifiers(text: str) -> tuple[tuple[int, int, str], ...]:
     """Half-open spans with their kind; none overlap."""
+    return tuple((start + a, start + b, kind) for start, piece in pieces(text) for a, b, kind in _in_piece(piece))
+
+
+def _in_piece(text: str) -> list[tuple[int, int, str]]:
     taken: list[tuple[int, int, str]] = []
     for start, end, kind in _all(text):
         if kind == "ADDRESS":  # its end is a guess, and stops where something surer begins
@@ -114,7 +120,7 @@ def find_identifiers(text: str) -> tuple[tuple[int, int, str], ...]:
             end = start + len(text[start:end].rstrip(" ,\n"))
         if start < end and not any(a < end and start < b for a, b, _ in taken):
             taken.append((start, end, kind))
-    return tuple(sorted(taken))
+    return sorted(taken)
 
 
 def _all(text: str) -> Iterator[tuple[int, int, str]]:

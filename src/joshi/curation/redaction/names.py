@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from joshi.curation.redaction.linear import Linear, load
-from joshi.curation.redaction.tokens import Token, lexicon, tokens
+from joshi.curation.redaction.tokens import Token, lexicon, pieces, tokens
 
 Tag = Literal["O", "PERSON", "FIRM"]
 CAUTION = -1.5  # added to the score of "no name": a name that stays is worse than a word that goes
@@ -54,9 +54,12 @@ def find_names(
     """
     words = tokens(text, masked)
     tags = tag(words, lowered, load("names"), caution)
-    certain: list[tuple[int, int, Tag]] = [(*m.span(1), "PERSON") for m in _TITLED.finditer(text)]
-    certain += [(*m.span(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(text)]
-    certain += signature(text)
+    certain: list[tuple[int, int, Tag]] = []
+    for start, piece in pieces(text):
+        certain += [(start + m.start(1), start + m.end(1), "PERSON") for m in _TITLED.finditer(piece)]
+        certain += [(start + m.start(), start + m.end(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(piece)]
+    *_, (start, last) = pieces(text)
+    certain += [(start + a, start + b, kind) for a, b, kind in signature(last)]
     certain = [span for span in _apart(certain) if not any(a < span[1] and span[0] < b for a, b, _ in masked)]
     seen = [(words[a].start, words[b].end, kind) for a, b, kind in _runs(words, tags)]
     return sorted([*certain, *(span for span in seen if not any(a < span[1] and span[0] < b for a, b, _ in certain))])
@@ -64,7 +67,7 @@ def find_names(
 
 def signature(text: str) -> list[tuple[int, int, Tag]]:
     """The name and the firm in the short lines that end a message."""
-    lines = list(re.finditer(r"[^\n]*[^\s][^\n]*", text))
+    lines = [line for line in re.finditer(r"[^\n]+", text) if line.group().strip()]
     block: list[re.Match[str]] = []
     for line in reversed(lines[1:]):
         if len(line.group().split()) > 7 or (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from joshi.curation.redaction.linear import load
-from joshi.curation.redaction.tokens import Token, tokens
+from joshi.curation.redaction.tokens import Token, pieces, tokens
 from joshi.rubric.text import value_of, words_value
 
 CODES = (
@@ -83,7 +83,7 @@ _WORDS = (
     r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
     r"eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|lakh|a(?=\s+(?:hundred|thousand|million)))"
 )
-_SPELLED = rf"{_WORDS}(?:[\s-]+(?:and[\s-]+)?{_WORDS})*"
+_SPELLED = rf"{_WORDS}(?:[\s-]+(?:and[\s-]+)?{_WORDS}){{0,6}}"
 PRICE_IN_WORDS = re.compile(
     rf"\b(?:(?:between\s+)?(?P<low>{_SPELLED})\s+(?:and|to|or)\s+)?(?P<words>{_SPELLED})(?P<half>\s+and\s+a\s+half)?\s+"
     rf"(?P<after>{_NAMES}|grand|pence|cents?|p|paise)\b(?![ -](?:pallets?|pools?))(?:[ ](?P<rest>{_SPELLED})\b)?|\b(?P<half_of>half)\s+a\s+(?P<scale>million|grand)\b|\ba\s+(?P<note>fiver|tenner|grand|dollar|euro|quid)\b(?![ -](?:pallets?|a\b))",
@@ -96,6 +96,7 @@ _SCALE = {
 }  # fmt: skip
 # Added to the score of "no price"; chosen by cross-validation so that few other numbers go.
 DOUBT = 0.5
+MOST_VALUE = 1e15  # a longer row of digits is no amount
 DEFAULT_UNIT = "£"  # of a bare price in a talk that names no currency
 
 
@@ -109,12 +110,20 @@ class Price:
 @lru_cache(maxsize=512)  # a conversation's messages are each looked at several times
 def find_prices(text: str) -> tuple[Price, ...]:
     """Prices that carry a currency, in the order of the text."""
+    return tuple(
+        Price((start + price.span[0], start + price.span[1]), price.unit, price.values)
+        for start, piece in pieces(text)
+        for price in _in_piece(piece)
+    )
+
+
+def _in_piece(text: str) -> list[Price]:
     found = [price for m in PRICE.finditer(text) if (price := _from_digits(m))]
     taken = [price.span for price in found]
     for m in PRICE_IN_WORDS.finditer(text):
         if not any(a < m.end() and m.start() < b for a, b in taken):
             found.append(_from_words(m))
-    return tuple(sorted((price for price in found if all(v > 0 for v in price.values)), key=lambda p: p.span))
+    return sorted((price for price in found if all(0 < v < MOST_VALUE for v in price.values)), key=lambda p: p.span)
 
 
 def _from_digits(m: re.Match[str]) -> Price | None:
@@ -212,7 +221,7 @@ def numbers(words: Sequence[Token]) -> Iterator[tuple[int, int, float]]:
             ):
                 last += 1
                 value *= _SCALE[words[last].lower]
-            yield number, last, value
+            yield number, last, value if value < MOST_VALUE else 0.0
         elif SPELLED.fullmatch(word.lower) and word.lower not in ("one", "a"):
             while last + 1 < len(words) and SPELLED.fullmatch(words[last + 1].lower) and words[last + 1].lower != "a":
                 last += 1
@@ -222,7 +231,7 @@ def numbers(words: Sequence[Token]) -> Iterator[tuple[int, int, float]]:
                 if last + 1 < len(words) and words[last + 1].lower in _SUFFIXES:
                     last += 1
                     value *= _SCALE[words[last].lower]
-            yield number, last, value
+            yield number, last, value if value < MOST_VALUE else 0.0
         number = last + 1
 
 

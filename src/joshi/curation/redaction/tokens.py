@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ _TOKEN = re.compile(
     r"(?P<number>\d+(?:[.,'’]\d+)*)|(?P<word>[^\W\d_](?:[\w’'-]*\w)?)|(?P<line>\n+)|(?P<mark>[^\w\s]|_)"
 )
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
+MOST_CHARACTERS = 2_000  # searched at once
 _LEXICON = Path(__file__).with_name("lexicon.txt")
 
 
@@ -70,6 +71,21 @@ def _shape(word: str) -> str:
     if word[0].isupper() and ("-" in word or "'" in word or "’" in word):
         return "Xx-Xx"
     return "xX"
+
+
+def pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The text in pieces of at most MOST_CHARACTERS with their places, cut between words where there are any.
+
+    Patterns that look ahead take time that grows with the square of what they look at; nobody's message is longer, but a
+    hostile one may be.
+    """
+    start = 0
+    while len(text) - start > MOST_CHARACTERS:
+        cut = max(text.rfind(mark, start + MOST_CHARACTERS // 2, start + MOST_CHARACTERS) for mark in "\n ")
+        end = cut + 1 if cut >= 0 else start + MOST_CHARACTERS
+        yield start, text[start:end]
+        start = end
+    yield start, text[start:]
 
 
 @cache

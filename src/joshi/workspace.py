@@ -173,8 +173,11 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; when the block ends well it is synced and takes the name."""
+def atomic_path(path: Path, permissions: int = 0o644) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; when the block ends well it is synced and takes the name.
+
+    `permissions` are those of a new file; one that exists keeps its own.
+    """
     make_folder(path.parent)
     temporary: Path | None = None
     try:
@@ -185,7 +188,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         # A file that only its owner may read (.env) stays so, from before it takes the name.
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else permissions)
         temporary.replace(path)
         temporary = None
         sync_folder(path.parent)
@@ -203,9 +206,9 @@ def clear_partial(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic(path: Path, mode: str = "w", permissions: int = 0o644) -> Iterator[IO[Any]]:
     """Write beside `path`, fsync, rename: readers see the old file or the new one, never half of it."""
-    with atomic_path(path) as beside, beside.open(mode, encoding=None if "b" in mode else "utf-8") as out:
+    with atomic_path(path, permissions) as beside, beside.open(mode, encoding=None if "b" in mode else "utf-8") as out:
         yield out
 
 
@@ -217,8 +220,8 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as out:
+def write_text(path: Path, text: str, permissions: int = 0o644) -> None:
+    with atomic(path, permissions=permissions) as out:
         out.write(text)
 
 

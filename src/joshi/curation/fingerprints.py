@@ -39,8 +39,7 @@ def load_key(workspace: Workspace, *, make: bool = False) -> bytes:
                 f"{path} does not exist, so nobody can be found in the datasets; restore the key from a backup, "
                 "or run 'joshi curate' to make one for new samples"
             )
-        write_text(path, secrets.token_hex(KEY_BYTES) + "\n")
-        path.chmod(0o600)
+        write_text(path, secrets.token_hex(KEY_BYTES) + "\n", permissions=0o600)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:

@@ -105,8 +105,7 @@ def _remember(found: Found, reason: str, workspace: Workspace) -> None:
     path = forgotten_path(workspace)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     line = {"at": now(), "reason": reason, "people": found.people, "samples": len(found.samples)}
-    write_text(path, before + json.dumps(line, ensure_ascii=False) + "\n")
-    path.chmod(0o600)
+    write_text(path, before + json.dumps(line, ensure_ascii=False) + "\n", permissions=0o600)
 
 
 def _clear_curation(found: Found, workspace: Workspace) -> None:

@@ -44,6 +44,10 @@ class Workspace:
         return self.curation / "candidates.jsonl"
 
     @property
+    def rejected(self) -> Path:
+        return self.curation / "rejected.jsonl"
+
+    @property
     def quarantine(self) -> Path:
         return self.curation / "quarantine.jsonl"
 

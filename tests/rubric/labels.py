@@ -8,12 +8,9 @@ from pathlib import Path
 
 from joshi.base.find import find_base
 from joshi.base.tokenizer import chat_tokenizer
-from joshi.curation.mine import mine
 from joshi.plan import Plan
 from joshi.rubric import RULES, Rubric, failed
-from joshi.schema import Conversation, Sample
-from joshi.transcripts import read
-from joshi.workspace import sha256_text
+from joshi.rubric.learn import example_answers
 
 from ..conftest import EXAMPLE, sample_of
 
@@ -70,18 +67,12 @@ def rules_table(rubric: Rubric) -> str:
     return "\n".join(lines)
 
 
-def labelled() -> list[tuple[Sample, set[str]]]:
-    """Every buyer answer of the example as it was written, with the rules its author broke on purpose."""
-    rows = map(json.loads, LABELS.read_text(encoding="utf-8").splitlines())
-    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
-    conversations = (c for c in read([EXAMPLE / "transcripts"], ["buying.example"]) if isinstance(c, Conversation))
-    samples = [sample for c in conversations for sample in mine(c, 10, {})]
-    return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
-
-
 def agreement(rubric: Rubric) -> list[tuple[set[str], set[str]]]:
     """For each answer the rules that its label names and the rules that the rubric finds broken."""
-    return [(labels, set(failed(rubric.check(s.ideal_answer, s)))) for s, labels in labelled()]
+    return [
+        (labels, set(failed(rubric.check(s.ideal_answer, s))))
+        for s, labels in example_answers(EXAMPLE / "transcripts", LABELS)
+    ]
 
 
 def table(rows: list[tuple[set[str], set[str]]]) -> str:

@@ -172,9 +172,9 @@ def forget(
         return
     verb = "would be" if dry_run else "were"
     out.print(f"{len(found.samples)} samples of {len(found.conversations)} conversations {verb} deleted")
-    for version, ids in found.versions.items():
+    for version, n in found.versions.items():
         out.print(
-            f"  {len(ids)} from v{version}"
+            f"  {n} from v{version}"
             + ("" if dry_run else f"; it is withdrawn, v{report['new_version']} takes its place")
         )
     for run in runs:

@@ -27,7 +27,7 @@ from joshi.transcripts import Unread, read
 from joshi.workspace import Workspace, files_below, sha256_text, write_text
 
 AUTOMATIC = "automatic"
-WARM = 500  # candidates whose texts are embedded together
+TOGETHER = 500  # candidates whose texts are embedded at once: one by one costs twice the time
 _PLACE = re.compile(r"^(?:element|entry) \d+: ")  # so that equal reasons are told once
 
 
@@ -93,7 +93,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
                 known = fingerprint(key, supplier) if supplier else None
                 found += mine(redacted, plan.curation.history_turns, redactor.counts, people, known)
     kept, rejected = judge(found, rubric, plan)
-    outputs = [workspace.candidates, workspace.curation / "rejected.jsonl", workspace.quarantine]
+    outputs = [workspace.candidates, workspace.rejected, workspace.quarantine]
     write_text(outputs[0], to_jsonl(kept))
     write_text(outputs[1], to_jsonl(rejected))
     write_text(outputs[2], "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in unread))
@@ -141,21 +141,16 @@ def judge(found: Sequence[Sample], rubric: Rubric, plan: Plan) -> tuple[list[Sam
     repeated = duplicates(found, plan.curation.duplicate_jaccard)
     kept: list[Sample] = []
     rejected: list[Rejected] = []
-    for number, sample in enumerate(found):
-        if number % WARM == 0:  # together, since one by one costs twice the time
-            texts = [
-                (f.ideal_answer, f.context.history[-1].text)
-                for s in found[number : number + WARM]
-                if (f := fill(s, plan.seed))
-            ]
-            learned.warm(text for pair in texts for text in texts_of(*pair))
-        filled = fill(sample, plan.seed)
-        findings = rubric.check(filled.ideal_answer, filled)
-        reasons = failed(findings) + (["duplicate"] if sample.id in repeated else [])
-        if reasons:
-            rejected.append(Rejected(sample=sample, reasons=reasons, findings=findings))
-        else:
-            kept.append(approve_automatically(sample) if plan.curation.approve == AUTOMATIC else sample)
+    for start in range(0, len(found), TOGETHER):
+        block = [(sample, fill(sample, plan.seed)) for sample in found[start : start + TOGETHER]]
+        learned.warm(text for _, filled in block for text in texts_of(filled.ideal_answer, filled))
+        for sample, filled in block:
+            findings = rubric.check(filled.ideal_answer, filled)
+            reasons = failed(findings) + (["duplicate"] if sample.id in repeated else [])
+            if reasons:
+                rejected.append(Rejected(sample=sample, reasons=reasons, findings=findings))
+            else:
+                kept.append(approve_automatically(sample) if plan.curation.approve == AUTOMATIC else sample)
     return kept, rejected
 
 

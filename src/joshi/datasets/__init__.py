@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     chosen = select(approved, validation, plan)
     rest = [sample for sample in chosen if sample.provenance.conversation_id not in validation]
     development = split(rest, plan.curation.development_fraction, plan) if rest else set()
-    counts = {
-        "sft": len(chosen),
-        "train": sum(s.provenance.conversation_id not in development for s in rest),
-        "development": sum(s.provenance.conversation_id in development for s in rest),
-        "validation": len(chosen) - len(rest),
-    }
+    counts = counted(chosen, validation, development)
     if not counts["train"]:
         raise GateRefused(
             f"all {len(chosen)} samples within [curation] sft_samples = {list(plan.curation.sft_samples)} belong to "
@@ -121,6 +116,14 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         f"choose a checkpoint by, {counts['validation']} held out"
     )
     return stage.finish(_files(folder, version), _metrics(manifest))
+
+
+def counted(samples: Sequence[Sample], validation: Collection[str], development: Collection[str]) -> dict[str, int]:
+    """How many samples a version has, in all and in each part."""
+    talks = [sample.provenance.conversation_id for sample in samples]
+    held_out, to_choose_by = sum(t in validation for t in talks), sum(t in development for t in talks)
+    train = len(talks) - held_out - to_choose_by
+    return {"sft": len(talks), "train": train, "development": to_choose_by, "validation": held_out}
 
 
 def write_manifest(folder: Path, manifest: DatasetManifest) -> None:

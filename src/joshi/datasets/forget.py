@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from joshi import review
 from joshi.curation import Rejected
 from joshi.curation.fingerprints import fingerprints, forgotten_path, load_key
-from joshi.datasets import DatasetManifest, versions_of, withdrawn_path, write_manifest
+from joshi.datasets import DatasetManifest, counted, versions_of, withdrawn_path, write_manifest
 from joshi.datasets.card import write_card
 from joshi.errors import JoshiError
 from joshi.plan import Plan
@@ -24,22 +25,30 @@ from joshi.stage import now
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
 
 
-@dataclass(frozen=True)
+@dataclass
 class Found:
     """Where a person's samples are."""
 
-    people: list[str]
-    samples: set[str]
-    conversations: set[str]
-    sources: set[str]
-    versions: dict[int, list[str]] = field(default_factory=dict)  # version: ids of samples in it
+    people: list[str]  # fingerprints
+    samples: set[str] = field(default_factory=set)
+    conversations: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    versions: dict[int, int] = field(default_factory=dict)  # version: how many samples it holds
     candidates: int = 0
+
+    def take(self, samples: Iterable[Sample]) -> int:
+        """Note those of the samples that carry one of the fingerprints; how many they are."""
+        hits = [sample for sample in samples if not set(self.people).isdisjoint(sample.provenance.people)]
+        self.samples |= {sample.id for sample in hits}
+        self.conversations |= {sample.provenance.conversation_id for sample in hits}
+        self.sources |= {sample.provenance.source for sample in hits}
+        return len(hits)
 
     def report(self) -> dict[str, object]:
         return {
             "samples": len(self.samples),
             "conversations": sorted(self.conversations),
-            "versions": {f"v{version}": len(ids) for version, ids in self.versions.items()},
+            "versions": {f"v{version}": n for version, n in self.versions.items()},
             "candidates": self.candidates,
             "sources": sorted(self.sources),
         }
@@ -51,38 +60,22 @@ def find(people: Sequence[str], plan: Plan, workspace: Workspace) -> Found:
     Raises:
         JoshiError: the key is missing, or no sample carries the fingerprints.
     """
-    wanted = set(fingerprints(load_key(workspace), people))
-    found = Found(sorted(wanted), set(), set(), set())
+    found = Found(fingerprints(load_key(workspace), people))
     folder = workspace.dataset(plan.curation.dataset)
-    versions: dict[int, list[str]] = {}
     for manifest in versions_of(plan, workspace):
         path = folder / f"sft_v{manifest.version}.jsonl"
-        if path.exists() and (ids := _take(found, wanted, read_records(path, Sample))):
-            versions[manifest.version] = ids
-    candidates = (
-        _take(found, wanted, read_records(workspace.candidates, Sample)) if workspace.candidates.exists() else []
-    )
-    rejected = workspace.curation / "rejected.jsonl"
-    if rejected.exists():
-        candidates += _take(found, wanted, (item.sample for item in read_records(rejected, Rejected)))
-    found.versions.update(versions)
+        if path.exists() and (n := found.take(read_records(path, Sample))):
+            found.versions[manifest.version] = n
+    if workspace.candidates.exists():
+        found.candidates += found.take(read_records(workspace.candidates, Sample))
+    if workspace.rejected.exists():
+        found.candidates += found.take(item.sample for item in read_records(workspace.rejected, Rejected))
     if not found.samples:
         raise JoshiError(
             f"no sample was made from a conversation with {', '.join(people)}; give the name as the transcripts "
             "write it, or the mail address; nothing was changed"
         )
-    return Found(found.people, found.samples, found.conversations, found.sources, versions, len(candidates))
-
-
-def _take(found: Found, wanted: set[str], samples: Iterable[Sample]) -> list[str]:
-    ids = []
-    for sample in samples:
-        if not wanted.isdisjoint(sample.provenance.people):
-            ids.append(sample.id)
-            found.samples.add(sample.id)
-            found.conversations.add(sample.provenance.conversation_id)
-            found.sources.add(sample.provenance.source)
-    return ids
+    return found
 
 
 def forget(found: Found, reason: str, plan: Plan, workspace: Workspace) -> DatasetManifest | None:
@@ -112,15 +105,13 @@ def _clear_curation(found: Found, workspace: Workspace) -> None:
     if workspace.candidates.exists():
         kept = [s for s in read_records(workspace.candidates, Sample) if s.id not in found.samples]
         write_text(workspace.candidates, to_jsonl(kept))
-    rejected = workspace.curation / "rejected.jsonl"
-    if rejected.exists():
-        write_text(rejected, to_jsonl(r for r in read_records(rejected, Rejected) if r.sample.id not in found.samples))
-    decisions = workspace.private / "reviews.jsonl"
+    if workspace.rejected.exists():
+        left = [r for r in read_records(workspace.rejected, Rejected) if r.sample.id not in found.samples]
+        write_text(workspace.rejected, to_jsonl(left))
+    decisions = review.events(workspace)
     if decisions.exists():  # an edit repeats the text
-        lines = decisions.read_text(encoding="utf-8").splitlines()
-        write_text(
-            decisions, "".join(f"{line}\n" for line in lines if json.loads(line)["sample_id"] not in found.samples)
-        )
+        others = [d for d in read_records(decisions, review.Decision) if d.sample_id not in found.samples]
+        write_text(decisions, to_jsonl(others))
 
 
 def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) -> DatasetManifest:
@@ -131,11 +122,8 @@ def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) ->
         return last
     kept = [s for s in read_records(folder / f"sft_v{last.version}.jsonl", Sample) if s.id not in found.samples]
     version = last.version + 1
-    gone = (
-        {s for s in last.validation if s in found.conversations},
-        {s for s in last.development if s in found.conversations},
-    )
-    validation, development = sorted(set(last.validation) - gone[0]), sorted(set(last.development) - gone[1])
+    validation = [talk for talk in last.validation if talk not in found.conversations]
+    development = [talk for talk in last.development if talk not in found.conversations]
     texts = {f"sft_v{version}.jsonl": to_jsonl(kept)}
     pairs = folder / f"preferences_v{last.version}.jsonl"
     if pairs.exists():
@@ -143,13 +131,7 @@ def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) ->
         texts[f"preferences_v{version}.jsonl"] = to_jsonl(left)
     for name, text in texts.items():
         write_text(folder / name, text)
-    held = [s.provenance.conversation_id for s in kept]
-    counts = {
-        "sft": len(kept),
-        "train": sum(c not in validation and c not in development for c in held),
-        "development": sum(c in development for c in held),
-        "validation": sum(c in validation for c in held),
-    }
+    counts = counted(kept, validation, development)
     manifest = last.model_copy(
         update={
             "version": version,
@@ -162,7 +144,7 @@ def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) ->
             "approvals": {s.id: last.approvals[s.id] for s in kept if s.id in last.approvals},
             "forgot": {
                 "from": f"v{last.version}",
-                "samples": len(found.versions.get(last.version, [])),
+                "samples": found.versions[last.version],
                 "reason": reason,
             },
         }
@@ -181,7 +163,7 @@ def _withdraw(
         {
             "at": now(),
             "reason": reason,
-            "samples": len(found.versions[version]),
+            "samples": found.versions[version],
             "replaced_by": newest.version if newest else None,
         },
     )

@@ -44,7 +44,7 @@ class Rubric:
 
     def check(self, answer: str, sample: Sample) -> list[Finding]:
         """One finding a rule, in the order of RULES. Fill the sample's surrogates first."""
-        learned.warm(texts_of(answer[:MOST_CHARACTERS], _message(sample)))
+        learned.warm(texts_of(answer, sample))
         return [self.judge(rule, answer, sample) for rule in RULES]
 
     def judge(self, rule: str, answer: str, sample: Sample) -> Finding:
@@ -88,11 +88,12 @@ def _message(sample: Sample) -> str:
     return sample.context.history[-1].text if sample.context.history else ""
 
 
-def texts_of(answer: str, message: str) -> list[str]:
+def texts_of(answer: str, sample: Sample) -> list[str]:
     """What the learned judgements look at, for `learned.warm`."""
+    answer = answer[:MOST_CHARACTERS]
     first = acknowledgement.first_sentence(answer)
     parts = [answer[slice(*span)] for span in sentences(answer)]
-    return [answer, message, *parts, *([answer[slice(*first)]] if first else [])]
+    return [answer, _message(sample), *parts, *([answer[slice(*first)]] if first else [])]
 
 
 def failed(findings: list[Finding]) -> list[str]:

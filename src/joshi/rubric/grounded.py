@@ -186,14 +186,12 @@ _SAME_UNIT = {
 
 def _role(text: str, span: tuple[int, int]) -> str:
     """'money:roll', 'percent', 'count:day', or '' where nothing tells."""
-    before, after = text[: span[0]], text[span[1] : span[1] + 40]
+    after = text[span[1] : span[1] + 40]
     if _PERCENT_AFTER.match(after):
         return "percent"
-    if _MONEY_BEFORE.search(before) or (tail := _MONEY_AFTER.match(after)):
-        rest = (
-            after[tail.end() :] if not _MONEY_BEFORE.search(before) and (tail := _MONEY_AFTER.match(after)) else after
-        )
-        per = _PER.match(rest)
+    before, behind = _MONEY_BEFORE.search(text[: span[0]]), _MONEY_AFTER.match(after)
+    if before or behind:
+        per = _PER.match(after if before or not behind else after[behind.end() :])
         return f"money:{_unit(per['per'])}" if per and _unit(per["per"]) in _UNITS else "money:"
     if unit := _UNIT_AFTER.match(after):
         return f"count:{_unit(unit['unit'])}"

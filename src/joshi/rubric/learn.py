@@ -17,13 +17,12 @@ from joshi.curation.mine import mine
 from joshi.rubric import acknowledgement, boilerplate
 from joshi.rubric.learned import HEADS, Vector, acknowledgement_features, emptiness_features, place_of, vector
 from joshi.rubric.text import sentences
-from joshi.schema import Conversation
+from joshi.schema import Conversation, Sample
 from joshi.transcripts import read
 from joshi.workspace import sha256_file, sha256_text
 
 EXAMPLE_WEIGHT = {"professional": 0.3, "acknowledgement": 0.2, "no_boilerplate": 0.3, "no_internals": 0.3}
 STRENGTH = {"professional": 2.0, "acknowledgement": 2.0, "no_boilerplate": 3.0, "no_internals": 3.0}  # 1 / L2 penalty
-Labelled = tuple[str, str, bool]  # message, answer, broken
 Row = tuple[Vector, bool, float]  # features, broken, weight
 
 
@@ -58,16 +57,17 @@ def inside(path: Path) -> Iterator[Row]:
 ROWS = {"professional": tone, "acknowledgement": opening, "no_boilerplate": filler, "no_internals": inside}
 
 
-def examples(rule: str, known: Sequence[Labelled], weight: float) -> Iterator[Row]:
+def examples(rule: str, known: Sequence[tuple[Sample, set[str]]], weight: float) -> Iterator[Row]:
     """The example's answers; of those that break a rule nobody says in which sentence, so the two that look at
     sentences take only the others."""
-    for message, answer, broken in known:
+    for sample, breaks in known:
+        answer, broken = sample.ideal_answer, rule in breaks
         spans = sentences(answer)
         match rule:
             case "professional":
                 yield vector(answer), broken, weight
             case "acknowledgement":
-                yield _opening(message, answer), broken, weight
+                yield _opening(sample.context.history[-1].text, answer), broken, weight
             case _ if broken:
                 continue
             case "no_boilerplate":
@@ -79,17 +79,12 @@ def examples(rule: str, known: Sequence[Labelled], weight: float) -> Iterator[Ro
                 yield from ((vector(answer[slice(*span)]), False, weight) for span in spans)
 
 
-def from_examples(transcripts: Path, labels: Path, rule: str) -> list[Labelled]:
-    """The example's buyer answers with the rules that their author broke on purpose."""
-    rows = map(json.loads, labels.read_text(encoding="utf-8").splitlines())
-    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in rows}
+def example_answers(transcripts: Path, labels: Path) -> list[tuple[Sample, set[str]]]:
+    """The example's buyer answers as they were written, with the rules that their authors broke on purpose."""
+    breaks = {row["answer_sha256"]: set(row["breaks"]) for row in _lines(labels)}
     talks = (talk for talk in read([transcripts], ["buying.example"]) if isinstance(talk, Conversation))
-    samples = [sample for talk in talks for sample in mine(talk, 1, {})]
-    return [
-        (s.context.history[-1].text, s.ideal_answer, rule in breaks[key])
-        for s in samples
-        if (key := sha256_text(s.ideal_answer)) in breaks
-    ]
+    samples = [sample for talk in talks for sample in mine(talk, 10, {})]
+    return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
 
 
 def fit(rows: Iterable[Row], strength: float) -> Vector:
@@ -114,10 +109,10 @@ def main() -> None:
     given = parser.parse_args()
     heads: dict[str, Vector] = {}
     sources: dict[str, Any] = {}
+    known = example_answers(given.examples, given.labels / "example_labels.jsonl")
     for rule, weight in EXAMPLE_WEIGHT.items():
         path = given.labels / f"{rule}_training.jsonl"
         sources[path.name] = sha256_file(path)
-        known = from_examples(given.examples, given.labels / "example_labels.jsonl", rule)
         heads[rule] = fit([*ROWS[rule](path), *examples(rule, known, weight)], STRENGTH[rule])
     save_file(heads, given.out, {"labels": json.dumps(sources)})
     given.out.chmod(0o644)

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 
 from joshi.curation.redaction.identifiers import find_identifiers
 from joshi.curation.redaction.known import firm_forms, from_address, from_host, is_common, person_forms
-from joshi.curation.redaction.names import find_names
+from joshi.curation.redaction.names import find_names, written_small
 from joshi.curation.redaction.prices import find_bare, find_prices, known_values
 from joshi.curation.redaction.ranges import as_range
+from joshi.curation.redaction.spans import Span, apart, overlaps
 from joshi.plan import Plan
 from joshi.schema import Conversation, Participant
 
-_SMALL = re.compile(r"\b[a-zà-ÿ][\w’'-]*")
 _CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW", "TAXID")
-Span = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Redactor:
         self._ranges: dict[str, float] = {}
         self._names: dict[str, list[Span]] = {}
         self._prices = known_values(texts)
-        self._lowered = frozenset(word for text in texts for word in _SMALL.findall(text))
+        self._lowered = written_small(texts)
         for one in participants:
             self._add_participant(one)
             self.people |= {value for value in (one.person, one.email, one.phone) if value}
@@ -75,22 +74,18 @@ class Redactor:
         for start, end, kind in self._identifiers(text):
             known = self._forms.get(text[start:end].casefold())
             placeholder = known.placeholder if known else self._placeholder(kind, text[start:end])
-            spans.append((start, end, placeholder[1:].rsplit("_", 1)[0], placeholder))
-        for start, end, placeholder in self._known(text, spans):
-            spans.append((start, end, placeholder[1:].rsplit("_", 1)[0], placeholder))
+            spans.append((start, end, _kind(placeholder), placeholder))
+        known_ones = self._known(text, spans)
+        spans += [(start, end, _kind(placeholder), placeholder) for start, end, placeholder in known_ones]
         masked = [(start, end, kind) for start, end, kind, _ in spans]
         for price in (*find_prices(text), *find_bare(text, self._prices, masked)):
-            if not _overlaps(price.span, spans):
+            if not overlaps(price.span, spans):
                 spans.append((*price.span, "PRICE", " to ".join(self._range(v, price.unit) for v in price.values)))
         return sorted(spans)
 
     def _identifiers(self, text: str) -> list[Span]:
         priced = [price.span for price in find_prices(text)]
-        return [
-            span
-            for span in find_identifiers(text)
-            if span[2] not in _CODES or not any(a < span[1] and span[0] < b for a, b in priced)
-        ]
+        return [span for span in find_identifiers(text) if span[2] not in _CODES or not overlaps(span, priced)]
 
     def _known(self, text: str, taken: Sequence[tuple[int, int, str, str]]) -> list[tuple[int, int, str]]:
         """Spans of known forms, then what the tagger alone saw, with their placeholders."""
@@ -98,10 +93,9 @@ class Redactor:
         tagged = self._names.get(text, [])
         for match in self._pattern.finditer(text) if self._pattern else ():
             known = self._forms[match.group().casefold()]
-            seen = any(a < match.end() and match.start() < b for a, b, _ in tagged)
-            if not seen and not _may_be(match.group(), known, text, match.start()):
+            if not overlaps(match.span(), tagged) and not _may_be(match.group(), known, text, match.start()):
                 continue
-            if not _overlaps(match.span(), taken):
+            if not overlaps(match.span(), taken):
                 found.append((*match.span(), known.placeholder))
         for start, end, kind in tagged:
             rest = _without((start, end), [(a, b) for a, b, *_ in taken] + [(a, b) for a, b, _ in found], text)
@@ -144,7 +138,7 @@ class Redactor:
                 self._learn(self._placeholder(kind, value), [value])
 
     def _add_names(self, text: str) -> None:
-        masked = _apart([*self._identifiers(text), *((*price.span, "PRICE") for price in find_prices(text))])
+        masked = apart(sorted([*self._identifiers(text), *((*price.span, "PRICE") for price in find_prices(text))]))
         found = find_names(text, masked, self._lowered)
         self._names[text] = list(found)
         for start, end, kind in found:
@@ -198,6 +192,10 @@ class Redactor:
         return text
 
 
+def _kind(placeholder: str) -> str:
+    return placeholder[1:].rsplit("_", 1)[0]
+
+
 def _key(value: str) -> str:
     return " ".join(value.casefold().split())
 
@@ -213,22 +211,8 @@ def _may_be(written: str, known: _Known, text: str, start: int) -> bool:
     before = text[:start].rstrip(" \"'“‘(")
     if before and before[-1] not in ".!?…:\n•-–":
         return True
-    return bool(
-        re.match(r"\s*(?:,|\n|$|[’']s\b)", text[start + len(written) :])
-    )  # 'Rose, take …', a name on a line of its own
-
-
-def _overlaps(span: tuple[int, int], taken: Sequence[tuple[int, int, str, str]]) -> bool:
-    return any(start < span[1] and span[0] < end for start, end, *_ in taken)
-
-
-def _apart(spans: Sequence[Span]) -> list[Span]:
-    """The spans without those that overlap an earlier one."""
-    kept: list[Span] = []
-    for span in sorted(spans):
-        if not kept or span[0] >= kept[-1][1]:
-            kept.append(span)
-    return kept
+    # 'Rose, take …', a name on a line of its own
+    return bool(re.match(r"\s*(?:,|\n|$|[’']s\b)", text[start + len(written) :]))
 
 
 def _without(span: tuple[int, int], taken: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:

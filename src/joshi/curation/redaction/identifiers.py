@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import phonenumbers
 
-from joshi.curation.redaction.tokens import pieces
+from joshi.curation.redaction.spans import Span, overlaps
+from joshi.curation.redaction.tokens import UPPER, pieces
 
 # An order or account number: 4500817, DAP/2291, HR-20774, 88213-B. At least three digits, or letters and two.
 _CODE = (
@@ -18,6 +19,11 @@ _CODE = (
 )
 _NO = r"(?:\s?(?:[Nn]o\.?|[Nn]r\.?|[Nn]°|[Nn]umbers?|NUMBER|[Rr]ef(?:erence)?\.?|[Ii][Dd]|[Cc]ode|#))"
 _LINK = r"\s?(?:is|:|=|#|-|–)?\s?#?"
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    r"""A pattern in which \p{Lu} stands for a capital letter, as in Unicode's own notation, which `re` lacks."""
+    return re.compile(pattern.replace(r"\p{Lu}", UPPER))
 
 
 def _numbered(words: str, need_no: str = "") -> str:
@@ -63,20 +69,20 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"[Cc]ustomer|[Vv]endor|[Ss]upplier|[Cc]lient|[Dd]ebtor|[Cc]reditor|[Mm]ember(?:ship)?|[Ll]icen[cs]e",
     ))),
     ("WORKFLOW", re.compile(_numbered(r"[Ww]orkflow|[Tt]icket|[Cc]ase (?=[A-Z]*-?\d{3})|[Jj]ob (?=[A-Z]*-?\d{3})|JOB|[Tt]hread [Ii][Dd]|[Oo]ur ref(?:erence)?|[Yy]our ref(?:erence)?|[Rr]ef(?:erence)?\.?|REF", r"[Cc]ase|[Jj]ob|[Cc]laim|[Ii]ncident|[Rr]equest"))),
-    ("ADDRESS", re.compile(
+    ("ADDRESS", _compile(
         # Street 74, 8501 Town: all over the continent.
-        r"\b(?!(?:Type|Grade|Class|Size|Batch|Lot|Item|Model|MOQ|Qty|Page|Week|Line|Net|Part|Drawing|Series|Section|Clause|Annex)\b)[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'.-]+(?: (?!Type|Grade|Class|Size)[\w’'-]+\.?){0,4} \d{1,4} ?[A-Za-z]?(?:[/-]\d+\w?)?(?:,? (?:bte|bus|box|No:?) ?\w+)?,(?: [A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+,)? (?:[A-Z]{1,2}-)?\d{2,5}(?:[ -]?\d{2,4}| [A-Z]{2})?(?: [A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+(?: [A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+){0,2}\b|(?<=[A-Z]-\d{4})\b)|"
+        r"\b(?!(?:Type|Grade|Class|Size|Batch|Lot|Item|Model|MOQ|Qty|Page|Week|Line|Net|Part|Drawing|Series|Section|Clause|Annex)\b)[\p{Lu}][\w’'.-]+(?: (?!Type|Grade|Class|Size)[\w’'-]+\.?){0,4} \d{1,4} ?[A-Za-z]?(?:[/-]\d+\w?)?(?:,? (?:bte|bus|box|No:?) ?\w+)?,(?: [\p{Lu}][\w’'-]+,)? (?:[A-Z]{1,2}-)?\d{2,5}(?:[ -]?\d{2,4}| [A-Z]{2})?(?: [\p{Lu}][\w’'-]+(?: [\p{Lu}][\w’'-]+){0,2}\b|(?<=[A-Z]-\d{4})\b)|"
         r"\b(?:(?:Unit|Suite|Studio|Office|Room|Plot|Level|Floor|Flat|Building|Bldg|Dock|Gate|Bay|Shop|Warehouse) \w{1,5}(?:/\w+)?,? )*(?:[A-Z][\w’'-]+ (?:House|Mill|Works|Centre|Center|Park|Estate|Court|Yard|Wharf|Trading Estate|Business Park|Industrial Estate),? )?"
-        r"\d{1,5}[A-Za-z]?(?:[-–/]\d{1,4}[A-Za-z]?)? (?:[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'.-]*\.? ){1,4}(?:Street|St|Road|Rd|Lane|Ln|Avenue|Ave|Drive|Dr|Way|Close|Terrace|Crescent|Row|Mews|Hill|Gardens|"
+        r"\d{1,5}[A-Za-z]?(?:[-–/]\d{1,4}[A-Za-z]?)? (?:[\p{Lu}][\w’'.-]*\.? ){1,4}(?:Street|St|Road|Rd|Lane|Ln|Avenue|Ave|Drive|Dr|Way|Close|Terrace|Crescent|Row|Mews|Hill|Gardens|"
         r"Court|Ct|Place|Pl|Square|Sq|Boulevard|Blvd|Park|Wharf|Quay|Yard|Works|Estate|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Marg|Nagar|Parade|Embankment|Green|Gate|Gait|Walk|Loop|Spur|Cross|Trail|Trl|Link|Line|Pike|Path|Point|Terr|Run|Bend|County Rd|Route|Pass|Alley)\b\.?"
         r"|\b(?:Unit|Suite|Plot(?: No\.?)?|Shed|Godown|Gala|SF No\.|Survey No\.|No\.|Bond|Lote|Stand|Erf|Level|Building|B[âa]timent) [A-Z]?-?\d+\w?(?:/\w+)?,? (?:(?:[A-Z][\w’'-]+|of|Phase|Sector|\d+) ?){1,5}(?:Estate|Park|Centre|Center|Nagar|Road|Area|Zone|MIDC|GIDC|Works|Way|Lane|Yard|Row|Street|Cross|Link|Jalan|Ambad)\b(?: (?:Phase|Sector) \w+)?"
         r"|\b(?:[A-ZÄÖÜ][\wäöüß-]+(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|ring|straat|laan|kade|plein|vägen|gatan|gata|vej|veien|katu|tie)|(?:Am|An der|Zum|Zur|Im|Auf der) [A-ZÄÖÜ][\wäöüß-]+) \d+[a-z]?(?:-\d+)?\b"
         r"|\b(?:\d{1,4}(?:,? (?:bis|ter))?,? (?=[a-zA-Z])|(?=[A-Z]\w+ (?:[\w’'-]+ ?){1,5},? \d))(?:[Rr]ue|[Aa]venue|[Bb]oulevard|[Qq]uai|[Rr]oute|[Cc]hemin|[Pp]lace|[Ii]mpasse|[Aa]llée) (?:(?:de|du|des|la|le|les|d[’']|l[’'])\s?)*[A-ZÉÈ][\w’'-]+(?: [A-ZÉÈ][\w’'-]+){0,3}(?:,? \d{1,4}\b)?"
         r"|\b(?:[Vv]ia|[Vv]iale|[Cc]orso|[Pp]iazza|[Cc]alle|[Cc]/|[Aa]venida|[Aa]v\.|[Aa]vda\.|[Pp]aseo|[Pp]laza|[Pp]ol[ií]gono|[Rr]ua|[Tt]ravessa|[Ee]strada|[Ll]argo|ul\.|bul\.|al\.|Carrera|Cra\.?|Calle|Bulevar|Ulica|[Uu]lica|[Ss]tr\.|[Cc]ad\.|[Jj]alan|[Jj]l\.) "
-        r"(?:(?:de|del|della|di|dei|da|do|dos|das|la|las|los|el)\s)*[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'.-]+(?: [\w’'.-]+){0,3}?,? (?:[Nn][ºo°]\.? ?)?\d+\w?(?:/\w+)?"
+        r"(?:(?:de|del|della|di|dei|da|do|dos|das|la|las|los|el)\s)*[\p{Lu}][\w’'.-]+(?: [\w’'.-]+){0,3}?,? (?:[Nn][ºo°]\.? ?)?\d+\w?(?:/\w+)?"
         r"|\b\d{1,5} (?:Sokak|Sok\.|Cadde|Cad\.)(?: [Nn]o:? ?\d+\w?)?|\b[A-ZÇĞİÖŞÜ][\wçğıöşü]+ (?:Sokak|Sok\.|Cadde(?:si)?|Cad\.|Mah\.),? [Nn]o:? ?\d+\w?|\b(?:P\.?\s?O\.? ?Box|Postfach|BP|Casella postale|Apartado|Private Bag) \d[\d -]*\d?\b"
     )),
-    ("ADDRESS", re.compile(r"(?:\b(?:[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+|\d{1,4}[A-Za-z]?),? ){0,8}\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")),
+    ("ADDRESS", _compile(r"(?:\b(?:[\p{Lu}][\w’'-]+|\d{1,4}[A-Za-z]?),? ){0,8}\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")),
     # Codes of no part, grade or standard: with a year or a department in the middle, with five digits or more.
     ("CODE", re.compile(
         r"(?<![\w/-])(?:[A-Z][A-Z&]{1,4}[-/ ](?:20)?\d{2}[-/]\d{3,}|[A-Z]{2,5}[-/][A-Z0-9]{2,5}[-/]\d{3,}|[A-Z]{2,4}0\d{3,}|[A-Z]{2,4}\d{6,}|[A-Z]{1,4}\d{2}-\d{3,5}|[A-Z]{1,2}-\d{2}/\d{3,}|"
@@ -92,11 +98,11 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     )),
 )  # fmt: skip
 # What may go on after a street: towns, codes, districts, up to the end of the line or of the sentence.
-_REST_OF_ADDRESS = re.compile(
-    r"(?:,?[ ]|,\n?|\n(?=(?:[A-Z]{1,2}-)?\d{4,6} [A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ]|[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+,? [A-Z]{1,2}\d))(?:(?:Unit|Suite|Bldg|Building|Floor|Level|Phase|Sector|Block|Plot|Lote|bte|No\.?|Nr\.?|Apt) ?[A-Z]?-?\d*\w?|"
+_REST_OF_ADDRESS = _compile(
+    r"(?:,?[ ]|,\n?|\n(?=(?:[A-Z]{1,2}-)?\d{4,6} [\p{Lu}]|[\p{Lu}][\w’'-]+,? [A-Z]{1,2}\d))(?:(?:Unit|Suite|Bldg|Building|Floor|Level|Phase|Sector|Block|Plot|Lote|bte|No\.?|Nr\.?|Apt) ?[A-Z]?-?\d*\w?|"
     r"#\d+-\d+|[A-Z]\d[A-Z] ?\d[A-Z]\d|(?:[A-Z]{1,2}-)?\d{3,6}(?:[ -]\d{2,4})?(?: [A-Z]{2})?(?!\w|[.,]\d| ?(?:pcs|kg|units|pieces|m\b|mm|t\b|%))|[A-Z]{1,2}\d[A-Z\d]?(?: \d[A-Z]{2})?|\d[A-Z]\d|[A-Z]{2,3}\b(?! ?[:.]? ?\d{6})|"
     r"(?!(?:Tel|Phone|Mob|Mobile|T|M|E|VAT|Fax|Attn|Please|We|The|Our|I|If|Can|Let|Best|Kind|Regards|Thanks|And|But|For|It|This|That|You|Your|My|Org|UID|CIF|EIN|GST\w*|NIF|TVA|MST|Email|Site|Ask|Sign|Deliver\w*)\b)"
-    r"(?:(?:de|la|le|del|do|da|dos|am|sur|upon|on)[ -])*[A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+\.?(?:(?: (?:de|la|le|del|do|da|dos|am|an der|upon|on|of|the|en))+ [A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ][\w’'-]+)?)(?![\w@])"
+    r"(?:(?:de|la|le|del|do|da|dos|am|sur|upon|on)[ -])*[\p{Lu}][\w’'-]+\.?(?:(?: (?:de|la|le|del|do|da|dos|am|an der|upon|on|of|the|en))+ [\p{Lu}][\w’'-]+)?)(?![\w@])"
 )
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
 _DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8}")
@@ -107,23 +113,23 @@ _COUNTED = re.compile(
 
 
 @lru_cache(maxsize=512)  # a conversation's messages are each looked at several times
-def find_identifiers(text: str) -> tuple[tuple[int, int, str], ...]:
+def find_identifiers(text: str) -> tuple[Span, ...]:
     """Half-open spans with their kind; none overlap."""
     return tuple((start + a, start + b, kind) for start, piece in pieces(text) for a, b, kind in _in_piece(piece))
 
 
-def _in_piece(text: str) -> list[tuple[int, int, str]]:
-    taken: list[tuple[int, int, str]] = []
+def _in_piece(text: str) -> list[Span]:
+    taken: list[Span] = []
     for start, end, kind in _all(text):
         if kind == "ADDRESS":  # its end is a guess, and stops where something surer begins
             end = min((a for a, _, _ in taken if start < a < end), default=end)
             end = start + len(text[start:end].rstrip(" ,\n"))
-        if start < end and not any(a < end and start < b for a, b, _ in taken):
+        if start < end and not overlaps((start, end), taken):
             taken.append((start, end, kind))
     return sorted(taken)
 
 
-def _all(text: str) -> Iterator[tuple[int, int, str]]:
+def _all(text: str) -> Iterator[Span]:
     digits = any(character.isdigit() for character in text)
     for kind, pattern in PATTERNS:
         if not digits and kind not in ("EMAIL", "URL", "ADDRESS"):
@@ -155,7 +161,7 @@ def _whole_address(text: str, end: int) -> int:
     return end
 
 
-def _codes(text: str, found: re.Match[str], kind: str) -> Iterator[tuple[int, int, str]]:
+def _codes(text: str, found: re.Match[str], kind: str) -> Iterator[Span]:
     """The number itself, and those that follow it in a list: 'invoices 8812, 8813 and 8815'."""
     if "code" not in found.re.groupindex:
         yield *found.span(), kind

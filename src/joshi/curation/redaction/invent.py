@@ -6,9 +6,11 @@ import importlib
 import pkgutil
 import random
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 from joshi.curation.redaction.known import LEGAL
+from joshi.curation.redaction.spans import Span
 
 _LEGAL = (
     "Ltd", "Ltd.", "Limited", "LLC", "Inc.", "Inc", "GmbH", "AG", "SAS", "SARL", "S.p.A.", "Srl", "BV", "B.V.", "AB", "A/S", "ApS", "Oy",
@@ -192,26 +194,17 @@ class Inventor:
             return f"{new} {self._chooser.choice(_LEGAL)}"
         return new.split()[0] if " " not in old and self._chooser.random() < 0.7 else new
 
-    def messages(self, n: int) -> list[tuple[str, tuple[tuple[int, int, str], ...]]]:
+    def messages(self, n: int) -> list[tuple[str, tuple[Span, ...]]]:
         """Short messages with their spans; a tenth in small letters."""
         c = self._chooser
         templates = [template for template in _MESSAGES if template.strip()]
         made = []
         for _ in range(n):
             template = "\n".join(c.choice(templates).replace("\\n", "\n") for _ in range(c.choice((1, 1, 2, 3))))
-            text, spans, at = "", [], 0
-            for slot in re.finditer(r"\{([PGSFCX])\}", template):
-                text += template[at : slot.start()]
-                kind = slot[1]
-                new = self._slot(kind)
-                if kind in "PGSF":
-                    spans.append((len(text), len(text) + len(new), "FIRM" if kind == "F" else "PERSON"))
-                text += new
-                at = slot.end()
-            text += template[at:]
+            text, spans = _filled(template, self._slot, dict.fromkeys("PGS", "PERSON") | {"F": "FIRM"})
             if c.random() < 0.1 and len(text.lower()) == len(text):
                 text = text.lower()
-            made.append((text, tuple(spans)))
+            made.append((text, spans))
         return made
 
     def _slot(self, kind: str) -> str:
@@ -227,7 +220,7 @@ class Inventor:
             case _:
                 return self._chooser.choice(_CITIES if kind == "C" else _PRODUCTS)
 
-    def offers(self, n: int) -> list[tuple[str, tuple[tuple[int, int, str], ...]]]:
+    def offers(self, n: int) -> list[tuple[str, tuple[Span, ...]]]:
         """Short messages with bare prices among other numbers; a talk's prices are near each other."""
         c = self._chooser
         templates = [template for template in _OFFERS.replace("\n", "|").split("|") if template.strip()]
@@ -237,18 +230,10 @@ class Inventor:
                 c.choice(templates) for _ in range(c.choice((1, 2, 2, 3)))
             )
             size = 10 ** c.uniform(-0.5, 3.5)
-            text, spans, at = "", [], 0
-            for slot in re.finditer(r"\{([nkqb1Cwv])\}", template):
-                text += template[at : slot.start()]
-                new = self._number(slot[1], size)
-                if slot[1] in "nkw":
-                    spans.append((len(text), len(text) + len(new), "PRICE"))
-                text += new
-                at = slot.end()
-            made.append((text + template[at:], tuple(spans)))
+            made.append(_filled(template, partial(self._number, size), dict.fromkeys("nkw", "PRICE")))
         return made
 
-    def _number(self, kind: str, size: float) -> str:
+    def _number(self, size: float, kind: str) -> str:
         c = self._chooser
         if kind == "C":
             return c.choice(_CITIES)
@@ -288,6 +273,20 @@ class Inventor:
             return f"{rounded:,}" if c.random() < 0.7 else str(rounded)
         text = f"{value:.{c.choice((2, 2, 2, 1, 0, 3)) if value < 10 else c.choice((2, 2, 1, 0))}f}"
         return text.replace(".", ",") if c.random() < 0.12 else text
+
+
+def _filled(template: str, make: Callable[[str], str], kinds: dict[str, str]) -> tuple[str, tuple[Span, ...]]:
+    """The template with a value in each slot such as {P}, and spans where the slot's letter has a kind."""
+    text, at = "", 0
+    spans: list[Span] = []
+    for slot in re.finditer(r"\{(\w)\}", template):
+        text += template[at : slot.start()]
+        new = make(slot[1])
+        if slot[1] in kinds:
+            spans.append((len(text), len(text) + len(new), kinds[slot[1]]))
+        text += new
+        at = slot.end()
+    return text + template[at:], tuple(spans)
 
 
 def _capital(name: str) -> str:

@@ -2,7 +2,7 @@
 
 Trained on messages with marked names and prices, in which the names are replaced by others of all the world and
 currencies are left out at random; on generated messages; and on public corpora (W-NUT 17 for names, CraigslistBargain
-for bare prices, Enron sentences for what is no name). One seed, one thread: the same inputs give the same bytes.
+for bare prices, Enron sentences for what is no name). One seed, one thread: the same inputs give the same numbers.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from joshi.curation.redaction import Span, names, prices
+from joshi.curation.redaction import names, prices
 from joshi.curation.redaction.identifiers import find_identifiers
 from joshi.curation.redaction.invent import NAMES_THAT_ARE_WORDS, Inventor, lists_of_names
 from joshi.curation.redaction.known import firm_forms, person_forms
 from joshi.curation.redaction.linear import BUCKETS, WEIGHTS, bucket
 from joshi.curation.redaction.measure import marked_talks
+from joshi.curation.redaction.spans import Span, apart, overlaps
 from joshi.curation.redaction.tokens import _LEXICON, lexicon, tokens
 from joshi.rubric.text import MONTHS, WEEKDAYS, sentences, value_of
 from joshi.schema import Conversation
@@ -63,15 +64,15 @@ def talks(path: Path) -> Iterator[Marked]:
         texts = tuple(turn.text for turn in talk.turns)
         values = {v for v in prices.with_currency(texts) if v >= 100 or v != int(v)}
         for text in texts:
-            spans = _apart([*find_identifiers(text), *((*p.span, "PRICE") for p in prices.find_prices(text))])
+            spans = apart([*find_identifiers(text), *((*p.span, "PRICE") for p in prices.find_prices(text))])
             for form in sorted(forms, key=len, reverse=True):
                 for found in re.finditer(rf"(?<![\w@]){re.escape(form)}(?!\w)", text):
-                    spans = _apart([*spans, (*found.span(), forms[form])])
+                    spans = apart([*spans, (*found.span(), forms[form])])
             for found in re.finditer(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w%])", text):
                 if value_of(found.group()) in values:
-                    spans = _apart([*spans, (*found.span(), "PRICE")])
+                    spans = apart([*spans, (*found.span(), "PRICE")])
             for start, end in sentences(text):
-                inside = [(a - start, b - start, k) for a, b, k in spans if start <= a and b <= end]
+                inside = [(a - start, b - start, k) for a, b, k in sorted(spans) if start <= a and b <= end]
                 rest = [
                     w
                     for w in re.finditer(r"(?<!^)\b[A-ZÀ-Ý][\w’'-]*", text[start:end])
@@ -92,44 +93,46 @@ def _explained(word: str, known: dict[str, str]) -> bool:
     return bare in _EXPLAINED or bool(re.search(r"\d", bare)) or bool(set("wd") & set(known.get(bare.lower(), "")))
 
 
-def _apart(spans: Iterable[Span]) -> list[Span]:
-    kept: list[Span] = []
-    for span in spans:
-        if not any(a < span[1] and span[0] < b for a, b, _ in kept):
-            kept.append(span)
-    return sorted(kept)
+def rewritten(message: Marked, change: Callable[[str, str], str]) -> Marked:
+    """The message with each marked span's text put through `change(text, kind)`."""
+    text, at = "", 0
+    spans: list[Span] = []
+    for start, end, kind in message.spans:
+        new = change(message.text[start:end], kind)
+        text += message.text[at:start]
+        spans.append((len(text), len(text) + len(new), kind))
+        text += new
+        at = end
+    return Marked(text + message.text[at:], tuple(spans), message.talk)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
 def swapped(message: Marked, inventor: Inventor, chooser: random.Random) -> Marked:
-    """The message with other people and firms in the same places, alike wherever they stand."""
-    text, spans, at = "", [], 0
+    """The message with other people and firms in the same places, alike wherever they stand; now and then all small."""
     others: dict[str, str] = {}
-    for start, end, kind in message.spans:
-        text += message.text[at:start]
-        old = message.text[start:end]
-        new = old
-        if kind in ("PERSON", "FIRM"):
-            key = old.lower()
-            if key not in others:
-                others[key] = inventor.person_like(old) if kind == "PERSON" else inventor.firm_like(old)
-            new = others[key]
-            new = new.lower() if old.islower() else new.upper() if old.isupper() and len(old) > 4 else new
-        spans.append((len(text), len(text) + len(new), kind))
-        text += new
-        at = end
-    text += message.text[at:]
+
+    def change(old: str, kind: str) -> str:
+        if kind not in ("PERSON", "FIRM"):
+            return old
+        key = old.lower()
+        if key not in others:
+            others[key] = inventor.person_like(old) if kind == "PERSON" else inventor.firm_like(old)
+        new = others[key]
+        return new.lower() if old.islower() else new.upper() if old.isupper() and len(old) > 4 else new
+
+    made = rewritten(message, change)
+    text = made.text
     if chooser.random() < 0.08:
         text = text.lower() if len(text.lower()) == len(text) else text
-    return Marked(text, tuple(spans))
+    return Marked(text, made.spans)
 
 
 def name_examples(message: Marked) -> Iterator[tuple[list[str], int]]:
     """Features and class of every token that may be a name."""
     words = tokens(message.text, [span for span in message.spans if span[2] not in ("PERSON", "FIRM")])
-    lowered = frozenset(re.findall(r"\b[a-zà-ÿ][\w’'-]*", " ".join([message.text, *message.talk])))
+    lowered = names.written_small([message.text, *message.talk])
     tags: list[names.Tag] = []
     for word in words:
         kind = next((k for a, b, k in message.spans if a <= word.start < b and k in ("PERSON", "FIRM")), "O")
@@ -169,25 +172,23 @@ def plain_sentences(path: Path) -> Iterator[Marked]:
 
 def without_currency(message: Marked, chooser: random.Random, share: float) -> Marked:
     """Some prices lose their currency, and so become bare ones that the classifier must see by the talk."""
-    text, spans, at = "", [], 0
-    for start, end, kind in message.spans:
-        text += message.text[at:start]
-        new = message.text[start:end]
-        if kind == "PRICE" and chooser.random() < share:
-            bare = re.search(r"\d[\d.,'’]*\d|\d", new)
-            if bare and len(re.findall(r"\d[\d.,'’]*", new)) == 1:
-                new = bare.group() + (k.group(1) if (k := re.match(r"([km])\b", new[bare.end() :])) else "")
-        spans.append((len(text), len(text) + len(new), kind))
-        text += new
-        at = end
-    return Marked(text + message.text[at:], tuple(spans), message.talk)
+
+    def change(old: str, kind: str) -> str:
+        if kind != "PRICE" or chooser.random() >= share:
+            return old
+        bare = re.search(r"\d[\d.,'’]*\d|\d", old)
+        if not bare or len(re.findall(r"\d[\d.,'’]*", old)) != 1:
+            return old
+        return bare.group() + (k.group(1) if (k := re.match(r"([km])\b", old[bare.end() :])) else "")
+
+    return rewritten(message, change)
 
 
 def price_examples(message: Marked, chooser: random.Random) -> Iterator[tuple[list[str], int]]:
     """Features and class of every number that carries no currency."""
     found = [price.span for price in prices.find_prices(message.text)]
     masked = [(a, b, k) for a, b, k in message.spans if k != "PRICE"]
-    priced = [(a, b, "PRICE") for a, b in found if not any(x < b and a < y for x, y, _ in masked)]
+    priced = [(a, b, "PRICE") for a, b in found if not overlaps((a, b), masked)]
     words = tokens(message.text, [*priced, *masked])
     seen = list(prices.numbers(words))
     is_price = [any(a <= words[n].start < b and k == "PRICE" for a, b, k in message.spans) for n, *_ in seen]

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from joshi.curation.redaction import Redactor, Span
+from joshi.curation.redaction import Redactor
+from joshi.curation.redaction.spans import Span, overlaps
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.schema import Participant
@@ -107,15 +108,15 @@ def count(score: Score, text: str, marked: Sequence[Span], replaced: Sequence[Sp
         if not good:
             score.misses.append(f"missed {kind}: {_around(text, start, end)}")
     for found in re.finditer(r"\d+(?:[.,'’]\d+)*", text):
-        if any(a < found.end() and found.start() < b for a, b, _ in marked):
+        if overlaps(found.span(), marked):
             continue
         score.numbers += 1
-        if hit := next((k for a, b, k in replaced if a < found.end() and found.start() < b), None):
+        if hit := next((span[2] for span in replaced if overlaps(found.span(), [span])), None):
             score.touched += 1
             score.misses.append(f"touched as {hit}: {_around(text, *found.span())}")
     for start, end, kind in replaced:
         score.replaced += 1
-        right = any(a < end and start < b for a, b, _ in marked)
+        right = overlaps((start, end), marked)
         score.wanted += right
         if not right and not any(c.isdigit() for c in text[start:end]):
             score.misses.append(f"masked as {kind}: {_around(text, start, end)}")

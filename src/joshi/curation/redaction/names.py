@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from joshi.curation.redaction.linear import Linear, load
-from joshi.curation.redaction.tokens import Token, lexicon, pieces, tokens
+from joshi.curation.redaction.spans import apart, overlaps
+from joshi.curation.redaction.tokens import UPPER, Token, lexicon, pieces, tokens
 
 Tag = Literal["O", "PERSON", "FIRM"]
 CAUTION = -1.5  # added to the score of "no name": a name that stays is worse than a word that goes
 TAGS: tuple[Tag, ...] = ("O", "PERSON", "FIRM")
-_UPPER = "A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ"
 # 'Mr Goh' is a person and 'Qamar Lab Supplies LLC' a firm whatever stands around.
 _TITLED = re.compile(
     rf"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Herrn?|Frau|Señora?|Sra?|Sig|Monsieur|Madame|Mme|Mlle|Pan|Pani|Shri|Smt|Mdm)\.? (?:Dr\.? |Direktor )?"
-    rf"([{_UPPER}][\w’'-]+(?:(?: (?:van|von|de|der|den|da|dos|al|bin|binte|el))* [{_UPPER}][\w’'-]+)?)(?<![’']s)"
+    rf"([{UPPER}][\w’'-]+(?:(?: (?:van|von|de|der|den|da|dos|al|bin|binte|el))* [{UPPER}][\w’'-]+)?)(?<![’']s)"
 )
 _WITH_LEGAL_FORM = re.compile(
-    rf"(?<![\w-])((?:[{_UPPER}][\w’'.-]*|\d+)(?: (?:[{_UPPER}][\w’'.-]*|&|and|of|de|del|du|des|la|le|di|e|y|und|et|\d+)){{0,4}}),?[ ]"
+    rf"(?<![\w-])((?:[{UPPER}][\w’'.-]*|\d+)(?: (?:[{UPPER}][\w’'.-]*|&|and|of|de|del|du|des|la|le|di|e|y|und|et|\d+)){{0,4}}),?[ ]"
     r"(?:\(?(?:Pvt|Pte|Private|Pty)\)?\.? (?:Ltd|Limited)|Co\.?,? Ltd|Ltd|Limited|LLC|LLP|Inc|Corp|GmbH|AG|KG|SARL|SAS|S\.A\.S|S\.A|SpA|S\.p\.A|S\.r\.l|Srl|SRL|"
     r"B\.V|BV|N\.V|NV|AB|A/S|ASA|Oyj?|ApS|PLC|plc|Sp\. z o\.?o|s\.r\.o|a\.s|A\.Ş|Lda|Ltda|S\.L|SL|Kft|Zrt|d\.o\.o|OÜ|UAB|FZE|FZCO|Sdn Bhd|JSC|& Cie|& Co|& Sons)\b\.?"
 )
+_SMALL = re.compile(r"\b[a-zà-ÿ][\w’'-]*")
 _SMALL_PARTS = frozenset("van von de der den da dos del di la le bin binte ibn al el and & of und et y e i".split())
 _CLOSING = re.compile(
     r"(?:(?:many |best |kind |warm |with )*(?:thanks|thank you|thx|regards|rgds|wishes|cheers|sincerely|faithfully|yours|best|br|mfg|cordialement|saludos|"
@@ -60,9 +61,9 @@ def find_names(
         certain += [(start + m.start(), start + m.end(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(piece)]
     *_, (start, last) = pieces(text)
     certain += [(start + a, start + b, kind) for a, b, kind in signature(last)]
-    certain = [span for span in _apart(certain) if not any(a < span[1] and span[0] < b for a, b, _ in masked)]
+    certain = [span for span in apart(certain) if not overlaps(span, masked)]
     seen = [(words[a].start, words[b].end, kind) for a, b, kind in _runs(words, tags)]
-    return sorted([*certain, *(span for span in seen if not any(a < span[1] and span[0] < b for a, b, _ in certain))])
+    return sorted([*certain, *(span for span in seen if not overlaps(span, certain))])
 
 
 def signature(text: str) -> list[tuple[int, int, Tag]]:
@@ -82,7 +83,7 @@ def signature(text: str) -> list[tuple[int, int, Tag]]:
             words = re.findall(r"[^\W\d_][\w’'.-]*", bare)
             if not words or _CLOSING.match(bare) or _JOB.search(bare) or re.search(r"[\d@:]", bare):
                 continue
-            if not all(re.match(rf"[{_UPPER}]", w) or w.lower() in _SMALL_PARTS for w in words) or len(words) > 5:
+            if not all(re.match(rf"[{UPPER}]", w) or w.lower() in _SMALL_PARTS for w in words) or len(words) > 5:
                 continue
             letters = [lexicon().get(w.lower().strip("."), "") for w in words]
             start = line.start() + part.start() + part.group().index(bare)
@@ -93,13 +94,9 @@ def signature(text: str) -> list[tuple[int, int, Tag]]:
     return found
 
 
-def _apart(spans: Sequence[tuple[int, int, Tag]]) -> list[tuple[int, int, Tag]]:
-    """The spans without those that overlap an earlier one."""
-    kept: list[tuple[int, int, Tag]] = []
-    for span in spans:
-        if not any(a < span[1] and span[0] < b for a, b, _ in kept):
-            kept.append(span)
-    return kept
+def written_small(texts: Iterable[str]) -> frozenset[str]:
+    """Words that a talk writes in small letters."""
+    return frozenset(word for text in texts for word in _SMALL.findall(text))
 
 
 def tag(words: Sequence[Token], lowered: Collection[str], model: Linear, caution: float = CAUTION) -> list[Tag]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from joshi.curation.redaction.linear import load
+from joshi.curation.redaction.spans import overlaps
 from joshi.curation.redaction.tokens import Token, pieces, tokens
 from joshi.rubric.text import value_of, words_value
 
@@ -121,7 +122,7 @@ def _in_piece(text: str) -> list[Price]:
     found = [price for m in PRICE.finditer(text) if (price := _from_digits(m))]
     taken = [price.span for price in found]
     for m in PRICE_IN_WORDS.finditer(text):
-        if not any(a < m.end() and m.start() < b for a, b in taken):
+        if not overlaps(m.span(), taken):
             found.append(_from_words(m))
     return sorted((price for price in found if all(0 < v < MOST_VALUE for v in price.values)), key=lambda p: p.span)
 
@@ -171,32 +172,23 @@ def find_bare(
     score of "no price".
     """
     priced = [(*price.span, "PRICE") for price in find_prices(text)]
-    spans = [span for span in masked if not any(a < span[1] and span[0] < b for a, b, _ in priced)]
+    spans = [span for span in masked if not overlaps(span, priced)]
     words = tokens(text, [*priced, *spans])
     model = load("prices")
-    found: list[tuple[int, int, float]] = []
-    priced_ones: list[tuple[int, int, float]] = []
+    found: dict[int, Price] = {}  # by its first token
     said = "O"
+    before = (-1, -1, 0.0)  # first and last token and value of the number before
     for number, last, value in numbers(words):
         scores = model.scores(features(words, number, last, value, known, said))
-        before = found[-1] if found else None
         # 'between 7.80 and 8.10', '40 to 45 thousand': both ends or neither.
-        pair = (
-            bool(before) and number - before[1] == 2 and words[number - 1].lower in ("to", "-", "–", "bis")
-            if before
-            else False
-        )
-        said = "PRICE" if scores[1] > scores[0] + doubt or (pair and said == "PRICE") else "OTHER"
-        if pair and said == "PRICE" and before and before not in priced_ones:
-            priced_ones.append(before)
-        found.append((number, last, value))
-        if said == "PRICE":
-            priced_ones.append(found[-1])
-    return [
-        Price((words[number].start, words[last].end), known.unit(value), (value,))
-        for number, last, value in priced_ones
-        if value > 0
-    ]
+        pair = number - before[1] == 2 and words[number - 1].lower in ("to", "-", "–", "bis")
+        is_price = scores[1] > scores[0] + doubt or (pair and said == "PRICE")
+        said = "PRICE" if is_price else "OTHER"
+        for first, end, amount in (before, (number, last, value)) if pair else ((number, last, value),):
+            if is_price and amount > 0:
+                found[first] = Price((words[first].start, words[end].end), known.unit(amount), (amount,))
+        before = (number, last, value)
+    return [found[first] for first in sorted(found)]
 
 
 _SUFFIXES = ("k", "m", "thousand", "million", "lakh", "grand", "hundred")

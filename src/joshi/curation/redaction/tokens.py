@@ -12,6 +12,8 @@ _TOKEN = re.compile(
     r"(?P<number>\d+(?:[.,'’]\d+)*)|(?P<word>[^\W\d_](?:[\w’'-]*\w)?)|(?P<line>\n+)|(?P<mark>[^\w\s]|_)"
 )
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
+# Capital letters of the languages in Latin script, for a class in a pattern.
+UPPER = "A-ZÀ-ÖØ-ÞĀĆČĎĐĒĘĞĢĪİĶĻŁŃŇŐŘŚŞŠŢŤŪŮŰŹŻŽ"
 MOST_CHARACTERS = 2_000  # searched at once
 _LEXICON = Path(__file__).with_name("lexicon.txt")
 

@@ -147,3 +147,11 @@ def test_an_answer_made_to_stall_a_rule_is_judged(rubric: Rubric, make_sample: M
     """It is far too long, and looking at all of it would take minutes."""
     answer = part * (60_000 // len(part))
     assert "length" in broken(rubric, make_sample, answer)
+
+
+@pytest.mark.parametrize("digits", [30, 400], ids=["long", "beyond a float"])
+def test_a_row_of_digits_that_nobody_gave_is_a_figure_that_nobody_gave(
+    rubric: Rubric, make_sample: Make, digits: int
+) -> None:
+    answer = GOOD.replace("£12,450", "£" + "9" * digits)
+    assert not rubric.judge("grounded", answer, make_sample(answer, MESSAGE)).passed

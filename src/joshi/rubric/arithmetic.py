@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
@@ -62,7 +63,7 @@ def _sums(given: Iterable[float]) -> Iterator[float]:
 
 def _same(value: float, result: float) -> bool:
     """Equal, or equal after rounding the result to the digits of the value."""
-    if abs(value - result) <= 1e-9 * max(abs(value), 1):
+    if math.isclose(value, result, rel_tol=1e-9, abs_tol=1e-9):
         return True
     decimals = len(f"{value:.10g}".partition(".")[2])
     return value >= 1 and abs(value - result) <= 0.5 * 10 ** (-decimals) and abs(value - result) <= 0.005 * abs(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from joshi.rubric.arithmetic import Kind, follows
@@ -80,7 +81,7 @@ def _figures(answer: str, known: str) -> Finding | None:
             or _DURATION.match(after)
         )
         limit = 1.0 if exact else SMALL if answer[span[0]].isdigit() else SMALL_IN_WORDS
-        stands = any(abs(value - other) <= 1e-9 * max(value, 1) for other in given)
+        stands = any(math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-9) for other in given)
         sentence = next((answer[a:b] for a, b in sentences(answer) if a <= span[0] < b), answer)
         kind = _kind(answer, span)
         if value > limit and not stands and not follows(value, [*given, *said], sentence, kind):

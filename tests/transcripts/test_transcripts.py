@@ -186,6 +186,7 @@ def assert_well_formed(items: list[Conversation | Unread]) -> None:
         ("a.json", json.dumps(GOOD).encode("utf-16-be"), "quarantined", "NUL bytes"),
         ("a.txt", "Round 1 • x".encode("cp1252"), "quarantined", "not UTF-8: byte 0x95 at 9"),
         ("a.json", b"[" * 100_000, "quarantined", "nested too deeply"),
+        ("a.json", b'[{"id": 1, "messages": [], "id": 2}]', "quarantined", "the key 'id' stands twice"),
         ("a.json", b'[{"messages": ', "quarantined", "not JSON: Expecting value at character 14"),
         ("a.json", b'[\n{"messages": []},\n{"messages": []}\n', "quarantined", "not JSON"),
         ("a.json", b"[]", "rejected", "an empty list"),

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -109,11 +110,11 @@ def parse(content: bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        Refused: quarantined; not UTF-8, not JSON, or nested too deeply.
+        Refused: quarantined; not UTF-8, not JSON, a key that stands twice in an object, or nested too deeply.
     """
     text = decoded(content).rstrip()
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except RecursionError:
         raise quarantined("nested too deeply to be a chat") from None
     except json.JSONDecodeError as error:
@@ -121,6 +122,15 @@ def parse(content: bytes) -> Any:
         raise quarantined(f"not JSON: {error.msg} at {where}; export the record again") from None
     except ValueError as error:
         raise quarantined(f"not JSON: {printable(str(error))}; export the record again") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of the pairs. Of a key that stands twice, Python keeps the last and others the first: nobody knows."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        raise quarantined(f"the key {printable(key, 60)!r} stands twice in an object; export the record again")
+    return made
 
 
 def decoded(content: bytes) -> str:

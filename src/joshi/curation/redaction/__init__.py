@@ -18,6 +18,7 @@ from joshi.curation.redaction.names import find_names, written_small
 from joshi.curation.redaction.prices import find_bare, find_prices, known_values
 from joshi.curation.redaction.ranges import as_range
 from joshi.curation.redaction.spans import Span, apart, overlaps
+from joshi.curation.redaction.tokens import pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, Participant
 
@@ -46,6 +47,7 @@ class Redactor:
         self._placeholders: dict[tuple[str, str], str] = {}
         self._forms: dict[str, _Known] = {}
         self._ranges: dict[str, float] = {}
+        texts = [piece for text in texts for _, piece in pieces(text)]
         self._names: dict[str, list[Span]] = {}
         self._prices = known_values(texts)
         self._lowered = written_small(texts)
@@ -61,15 +63,28 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """The text with placeholders and price ranges."""
-        for start, end, kind, replacement in reversed(self.spans(text)):
+        made, at = [], 0
+        for start, end, kind, replacement in self.spans(text):
             if kind in ("PERSON", "EMAIL", "PHONE"):
                 self.people.add(text[start:end])
-            text = text[:start] + replacement + text[end:]
+            made += [text[at:start], replacement]
+            at = end
             self.counts[kind] += 1
-        return text
+        return "".join([*made, text[at:]])
 
     def spans(self, text: str) -> list[tuple[int, int, str, str]]:
-        """What is replaced: half-open ranges with the kind and what comes in their place, in the order of the text."""
+        """What is replaced: half-open ranges with the kind and what comes in their place, in the order of the text.
+
+        A text longer than anybody's message is taken piece by piece, as in `__init__`: the work would grow with the
+        square of its length.
+        """
+        return [
+            (start + a, start + b, kind, replacement)
+            for start, piece in pieces(text)
+            for a, b, kind, replacement in self._in_piece(piece)
+        ]
+
+    def _in_piece(self, text: str) -> list[tuple[int, int, str, str]]:
         spans: list[tuple[int, int, str, str]] = []
         for start, end, kind in self._identifiers(text):
             known = self._forms.get(text[start:end].casefold())

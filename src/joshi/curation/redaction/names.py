@@ -8,7 +8,7 @@ from typing import Literal
 
 from joshi.curation.redaction.linear import Linear, load
 from joshi.curation.redaction.spans import apart, overlaps
-from joshi.curation.redaction.tokens import UPPER, Token, lexicon, pieces, tokens
+from joshi.curation.redaction.tokens import UPPER, Token, lexicon, tokens
 
 Tag = Literal["O", "PERSON", "FIRM"]
 CAUTION = -1.5  # added to the score of "no name": a name that stays is worse than a word that goes
@@ -55,12 +55,9 @@ def find_names(
     """
     words = tokens(text, masked)
     tags = tag(words, lowered, load("names"), caution)
-    certain: list[tuple[int, int, Tag]] = []
-    for start, piece in pieces(text):
-        certain += [(start + m.start(1), start + m.end(1), "PERSON") for m in _TITLED.finditer(piece)]
-        certain += [(start + m.start(), start + m.end(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(piece)]
-    *_, (start, last) = pieces(text)
-    certain += [(start + a, start + b, kind) for a, b, kind in signature(last)]
+    certain: list[tuple[int, int, Tag]] = [(*m.span(1), "PERSON") for m in _TITLED.finditer(text)]
+    certain += [(*m.span(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(text)]
+    certain += signature(text)
     certain = [span for span in apart(certain) if not overlaps(span, masked)]
     seen = [(words[a].start, words[b].end, kind) for a, b, kind in _runs(words, tags)]
     return sorted([*certain, *(span for span in seen if not overlaps(span, certain))])

@@ -119,8 +119,8 @@ class SftSection(Section):
 
     @property
     def shares_trunk(self) -> bool:
-        """Whether packs of a step may share a trunk: it enters layers from outside, which these two cannot follow."""
-        return not (self.sharded or self.recompute)
+        """Whether packs of a step may share a trunk: it enters layers from outside, which FSDP cannot follow."""
+        return not self.sharded
 
     @model_validator(mode="after")
     def one_way_to_save_memory(self) -> SftSection:

@@ -13,8 +13,9 @@ from joshi.prompt import Encoded
 from joshi.training import fused
 from joshi.training.attention import NAME
 from joshi.training.forward import answer_log_probs
-from joshi.training.packing import Pack, build
+from joshi.training.packing import Pack, build, pack
 from joshi.training.trainer import lora
+from joshi.training.trunk import shared_trunk
 
 from .test_packing import tiny
 
@@ -81,6 +82,28 @@ def test_activations_made_again_give_the_same_gradients_from_less_memory(form: s
     (wanted, much), (again, little) = found
     torch.testing.assert_close(again, wanted, rtol=1e-12, atol=1e-12)
     assert little < much / 2
+
+
+@pytest.mark.parametrize("form", ["layers", "fused"])
+def test_a_trunk_may_be_made_again_too(form: str) -> None:
+    """Its layers run once more after the packs have: with what it was then, not what it has become."""
+    lead = [2, 3, 4, 5] * 10
+    texts = [Encoded([*lead, 6 + i, 7, 8 + i % 2, 1], [False] * 42 + [True] * 2) for i in range(4)]
+    packs = pack([[one] for one in texts], 48)
+    assert len(packs) > 1
+    assert packs[0].trunk.numel() == len(lead)
+    found = []
+    for recompute in (False, True):
+        model = tiny("llama", NAME)
+        if recompute:
+            model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        assert form == "layers" or fused.install(model)
+        model.train()
+        with shared_trunk(model, packs):
+            for one in packs:
+                answer_log_probs(model, one).sum().backward()
+        found.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_keeps_pefts_own_layers() -> None:

@@ -18,7 +18,7 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.prompt import Encoded
 from joshi.training import fused, packing
-from joshi.training.attention import NAME, TRIANGLE, TreeAttention, by_mask, per_node, tree_attention
+from joshi.training.attention import BLOCK, NAME, TRIANGLE, TreeAttention, block_mask, by_mask, per_node, tree_attention
 from joshi.training.forward import answer_log_probs, install, per_sequence
 from joshi.training.objectives import sft_loss
 from joshi.training.packing import PACK_TOKENS, build, cuts, pack, trie_tokens
@@ -197,8 +197,39 @@ def test_attention_by_blocks_equals_one_masked_call_a_node(
         results.append((out.detach(), *torch.autograd.grad((out * upstream).sum(), states)))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
     with torch.no_grad():  # FlexAttention has no backward on a CPU
-        masked = by_mask(*(state.float() for state in states), one.nodes, before, 0.3)
+        mask = block_mask(one.nodes, before, torch.device("cpu"))
+        masked = by_mask(*(state.float() for state in states), mask, 0.3)
     torch.testing.assert_close(masked.double(), results[1][0], rtol=1e-4, atol=1e-5)
+
+
+@given(families(), st.integers(0, 3 * BLOCK), st.integers(0, 200))
+@settings(max_examples=40, deadline=None)
+def test_a_block_mask_visits_every_pair_that_is_seen_and_tests_all_others(
+    sequences: list[Encoded], longer: int, before: int
+) -> None:
+    """FlexAttention asks the mask itself in blocks listed as partly seen, and nothing in those listed as whole."""
+    stretched = [Encoded([2] * longer + one.ids, [False] * longer + one.trained) for one in sequences]
+    nodes = build(stretched, range(len(stretched))).nodes
+    tokens = nodes[-1].end
+    seen = torch.zeros(-tokens % BLOCK + tokens, -(before + tokens) % BLOCK + before + tokens, dtype=torch.bool)
+    seen[:tokens, :before] = True
+    for node in nodes:
+        of_node = seen[node.start : node.subtree, before + node.start : before + node.end]
+        of_node |= torch.ones_like(of_node).tril()
+    blocks = seen.unflatten(0, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(1, 2)
+    mask = block_mask(nodes, before, torch.device("cpu"))
+    partly, whole = listed(mask.kv_num_blocks, mask.kv_indices), listed(mask.full_kv_num_blocks, mask.full_kv_indices)
+    assert not partly & whole
+    for place in itertools.product(range(blocks.shape[0]), range(blocks.shape[1])):
+        assert not blocks[place].any() or place in partly | whole
+        assert blocks[place].all() or place not in whole
+    rows, columns = torch.arange(tokens)[:, None], torch.arange(before + tokens)
+    assert torch.equal(mask.mask_mod(None, None, rows, columns), seen[:tokens, : before + tokens])
+
+
+def listed(counts: Any, places: Any) -> set[tuple[int, int]]:
+    rows = zip(counts[0, 0].tolist(), places[0, 0].tolist(), strict=True)
+    return {(row, column) for row, (count, columns) in enumerate(rows) for column in columns[:count]}
 
 
 def test_a_subtree_ends_where_its_last_descendant_does() -> None:

@@ -53,7 +53,8 @@ def training_memory(file: GgufFile, plan: Plan, gpu: bool) -> TrainingMemory:
     numbers = 2 * hidden + (2 * heads + 2 * key_heads) * size + heads + 2 * inner + sft.rank * len(linear) // n_layers
     layer = numbers * (4 if fused else 2 * UNFUSED if gpu else 4 * UNFUSED)
     a_token = layer + n_layers * hidden * (2 if gpu else 4) if sft.recompute else layer * n_layers
-    n_weights = n_linear * (NF4_BYTES if sft.quantization == "nf4" else 4) + 4 * (file.parameters - n_linear)
+    each = 2 if gpu else 4
+    n_weights = n_linear * (NF4_BYTES if sft.quantization == "nf4" else each) + each * (file.parameters - n_linear)
     return TrainingMemory(
         weights=round(n_weights),
         merged=4 * n_linear if fused else 0,

@@ -1,4 +1,4 @@
-"""A GGUF's weights as a transformers model, read tensor by tensor: in fp32, or its linear layers in NF4."""
+"""A GGUF's weights as a transformers model, read tensor by tensor: fp32 on a CPU, bf16 on a GPU, or NF4."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from joshi.errors import JoshiError, Unavailable
 
 
 def load_model(
-    file: GgufFile, attention: str = "sdpa", quantization: str = "none", sharded: bool = False, window: int = 0
-) -> Any:
+    file: GgufFile, attention: str = "sdpa", quantization: str = "none", sharded: bool = False, window: int = 0,
+    device: str = "cpu",
+) -> Any:  # fmt: skip
     """The base as a trainable LlamaForCausalLM or Phi3ForCausalLM.
 
-    `window` is the context that it will be served with, in tokens: scaled rope may depend on it.
+    `window` is the context that it will be served with, in tokens: scaled rope may depend on it. On `device` "cuda"
+    each tensor goes to the GPU as it is read, in bf16.
 
     With `quantization = "nf4"`, the linear layers of the decoder are NF4 with double quantisation (QLoRA, Dettmers et
     al. 2023), each made as soon as its tensor is read, so that no more than one is in memory in fp32. `sharded` splits
@@ -36,12 +38,13 @@ def load_model(
             f"{file.path}: architecture {file.architecture!r} cannot be trained; {' and '.join(SUPPORTED)} can"
         )
     config = config_of(file)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
     if sharded:
         shard(model)
     wanted = dict(model.state_dict())
-    four_bit = _four_bit(model, file.architecture) if quantization == "nf4" else {}
+    four_bit = _four_bit(model, file.architecture, device) if quantization == "nf4" else {}
     done: set[str] = set()
     state: dict[str, torch.Tensor] = {}
     for tensor in file.tensors:
@@ -63,7 +66,7 @@ def load_model(
             four_bit[target.name](weight)
             done.add(target.name)
         else:
-            state[target.name] = own_rows(weight, expected) if sharded else weight
+            state[target.name] = own_rows(weight.to(dtype), expected) if sharded else weight.to(device, dtype)
     missing = set(wanted) - set(state) - done - ({"lm_head.weight"} if config.tie_word_embeddings else set())
     if missing:
         raise JoshiError(f"{file.path} lacks {len(missing)} tensors, among them {min(missing)}; get the file again")
@@ -73,11 +76,11 @@ def load_model(
     model.tie_weights()
     model.is_loaded_in_4bit = bool(four_bit)  # PEFT asks for this
     # Rope's frequencies are computed, not stored in the state.
-    model.model.rotary_emb = rotary(file, type(model.model.rotary_emb), config, window)
+    model.model.rotary_emb = rotary(file, type(model.model.rotary_emb), config, window).to(device)
     return model
 
 
-def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor], None]]:
+def _four_bit(model: Any, architecture: str, device: str) -> dict[str, Callable[[torch.Tensor], None]]:
     """Replace the decoder's linear layers; by parameter name, what takes each one's weight in fp32."""
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
@@ -86,7 +89,7 @@ def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor
             '[sft] quantization = "nf4" needs bitsandbytes; install joshi[nf4], or set quantization = "none"'
         ) from error
     # bf16 products hang or crawl on CPUs; there the arithmetic is fp32 and only the storage is small.
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
     takers: dict[str, Callable[[torch.Tensor], None]] = {}
     for name, module in list(model.model.named_modules()):
         parent, _, own = name.rpartition(".")
@@ -100,8 +103,8 @@ def _four_bit(model: Any, architecture: str) -> dict[str, Callable[[torch.Tensor
         setattr(model.model.get_submodule(parent), own, small)
 
         def take(weight: torch.Tensor, small: Any = small) -> None:
-            place = "cuda" if torch.cuda.is_available() else "cpu"
-            small.weight = Params4bit(weight, requires_grad=False, compress_statistics=True, quant_type="nf4").to(place)
+            held = Params4bit(weight, requires_grad=False, compress_statistics=True, quant_type="nf4")
+            small.weight = held.to(device)
 
         takers[f"model.{name}.weight"] = take
     return takers

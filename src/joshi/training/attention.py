@@ -6,12 +6,12 @@ Registered with transformers under NAME; the nodes reach the kernel as the extra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "joshi_tree"
 TRIANGLE = 128  # longest run of tokens that one causal call takes
+BLOCK = 128  # tokens a side of a block of FlexAttention's mask
 
 
 def tree_attention(
@@ -34,10 +35,12 @@ def tree_attention(
     scaling: float | None = None,
     tree: Sequence[Node] = (),
     trunk: Trunk | None = None,
+    record: bool = False,
+    mask: BlockMask | None = None,
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Exact softmax attention of every node; returns (1, tokens, heads, size).
+    """Exact softmax attention of every node; returns (1, tokens, heads, size). A GPU takes `block_mask` too.
 
     Raises:
         ValueError: no tree was passed; without one, branches would see each other.
@@ -47,7 +50,7 @@ def tree_attention(
         raise ValueError(f"attention {NAME} needs the pack's nodes as the keyword argument tree")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     before = 0
-    if trunk is not None and trunk.recording:
+    if trunk is not None and record:
         trunk.keep(module.layer_idx, key, value)
     elif trunk is not None:
         before = trunk.tokens
@@ -56,8 +59,8 @@ def tree_attention(
     check_window(tree, before, sliding_window)
     if query.device.type == "cpu":
         out: torch.Tensor = TreeAttention.apply(query, key, value, tree, before, scale)  # type: ignore[no-untyped-call]
-    elif query.device.type == "cuda":
-        out = by_mask(query, key, value, tree, before, scale)
+    elif mask is not None:
+        out = by_mask(query, key, value, mask, scale)
     else:
         out = per_node(query, key, value, tree, before, scale)
     return out.transpose(1, 2).contiguous(), None
@@ -179,33 +182,52 @@ class TreeAttention(torch.autograd.Function):
         return *into, None, None, None
 
 
-def by_mask(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], before: int, scale: float
-) -> torch.Tensor:
-    """The same as one FlexAttention call whose block mask is the subtrees' ends; compiled on a GPU."""
+def by_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: BlockMask, scale: float) -> torch.Tensor:
+    """The same as one FlexAttention call (Dong et al. 2024); compiled on a GPU."""
     call = _compiled() if query.device.type == "cuda" else flex_attention
-    mask = _block_mask(tuple(tree), before, query.device)
-    grouped = query.shape[1] != key.shape[1]
-    out: torch.Tensor = call(query, key, value, block_mask=mask, scale=scale, enable_gqa=grouped)
+    out: torch.Tensor = call(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
     return out
 
 
-@lru_cache(maxsize=1)
+@cache
 def _compiled() -> Any:
     return torch.compile(flex_attention, dynamic=True)
 
 
-@lru_cache(maxsize=8)  # every layer of a pack asks for the same one
-def _block_mask(tree: tuple[Node, ...], before: int, device: torch.device) -> Any:
+def block_mask(tree: Sequence[Node], before: int, device: torch.device) -> BlockMask:
+    """What each row sees, for FlexAttention: which blocks it visits, and in which of them every pair is seen.
+
+    Made of the nodes, so that no mask of tokens x tokens ever exists. Row i is token i of the pack, at column
+    before + i; the first `before` columns are the trunk's.
+    """
     tokens = tree[-1].end
-    ends = torch.full((before + tokens,), before + tokens, device=device)  # of the trunk's columns: all rows
+    total = before + tokens
+    n_rows, n_columns = -(-tokens // BLOCK), -(-total // BLOCK)
+    ends = torch.zeros(n_columns * BLOCK, dtype=torch.int32)  # one past the last row that sees a column, as a column
+    ends[:before] = total
     for node in tree:
         ends[before + node.start : before + node.end] = before + node.subtree
+    column_of = torch.arange(before, before + n_rows * BLOCK, dtype=torch.int32)
+    highest, lowest = (pick(ends.view(-1, BLOCK), dim=1) for pick in (torch.amax, torch.amin))
+    first, last = column_of[::BLOCK, None], column_of[BLOCK - 1 :: BLOCK, None]
+    begins = torch.arange(0, n_columns * BLOCK, BLOCK)
+    whole = (begins + BLOCK - 1 <= first) & (last < lowest)
+    partly = (begins <= last) & (first < highest) & ~whole
+    ends, column_of = ends.to(device), column_of.to(device)
 
     def seen(batch: Any, head: Any, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-        return (column <= row + before) & (row + before < ends[column])
+        at = column_of[row]
+        return (column <= at) & (at < ends[column])
 
-    return create_block_mask(seen, None, None, tokens, before + tokens, device=str(device))
+    return BlockMask.from_kv_blocks(
+        *_listed(partly, device), *_listed(whole, device), BLOCK_SIZE=BLOCK, mask_mod=seen, seq_lengths=(tokens, total)
+    )
+
+
+def _listed(blocks: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many blocks of each row of blocks are true, (1, 1, rows), and which, in front, (1, 1, rows, columns)."""
+    order = torch.argsort((~blocks).int(), dim=1, stable=True)
+    return blocks.sum(1).int()[None, None].to(device), order.int()[None, None].to(device)
 
 
 def per_node(

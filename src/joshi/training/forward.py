@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from joshi.base.memory import LOGIT_POSITIONS
+from joshi.training.attention import block_mask
 from joshi.training.packing import Node, Pack
 from joshi.training.trunk import causal_of
 
@@ -35,15 +36,27 @@ def _forward(
     **_: Any,
 ) -> torch.Tensor:
     positions, where = torch.unique(source, return_inverse=True)  # where branches part, one position has many targets
-    output = self.model(
-        input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree, trunk=self.joshi_trunk,
-        rows=positions,
-    )  # fmt: skip
+    trunk, weight = self.joshi_trunk, self.lm_head.weight
+    record = trunk is not None and trunk.recording  # said in the call: layers that are made again come later
+    before = trunk.tokens if trunk and not record else 0
+    # A base in bf16 has its LoRA weights in fp32: measuring and training then compute alike.
+    with torch.autocast(weight.device.type, weight.dtype, enabled=weight.dtype == torch.bfloat16):
+        output = self.model(
+            input_ids=input_ids, position_ids=position_ids, use_cache=False, tree=tree, trunk=trunk, record=record,
+            rows=positions, mask=block_mask(tree, before, weight.device) if weight.device.type == "cuda" else None,
+        )  # fmt: skip
     hidden = output.last_hidden_state[0]
     if len(hidden) > len(positions):  # fused layers have picked them already
         hidden = hidden[positions]
-    found: torch.Tensor = TargetLogProbs.apply(hidden, where, target, self.lm_head.weight)  # type: ignore[no-untyped-call]
+    found: torch.Tensor = TargetLogProbs.apply(hidden, where, target, weight)  # type: ignore[no-untyped-call]
     return found
+
+
+def scores(hidden: torch.Tensor, vocabulary: torch.Tensor) -> torch.Tensor:
+    """hidden W^T, (positions, vocabulary), in fp32 or as given; a GPU adds up products of bf16 in fp32 and keeps it."""
+    if hidden.device.type == "cuda" and hidden.dtype == torch.bfloat16:
+        return torch.mm(hidden, vocabulary.T, out_dtype=torch.float32)
+    return wide_product(hidden, vocabulary)
 
 
 def wide_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -79,7 +92,7 @@ class TargetLogProbs(torch.autograd.Function):
         picked = torch.empty(len(target), dtype=dtype, device=hidden.device)
         for start in range(0, len(hidden), LOGIT_POSITIONS):
             end = min(start + LOGIT_POSITIONS, len(hidden))
-            logits = wide_product(hidden[start:end], weight).to(dtype)
+            logits = scores(hidden[start:end], weight).to(dtype)
             here = (where >= start) & (where < end)
             picked[here] = logits[where[here] - start, target[here]]
             highest = logits.amax(-1, keepdim=True)

@@ -230,9 +230,8 @@ class FusedLayer:
 
     def forward(
         self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, tree: Sequence[Node], trunk: Trunk | None,
-        rows: torch.Tensor | None,
+        record: bool, rows: torch.Tensor | None,
     ) -> torch.Tensor:  # fmt: skip
-        record = trunk is not None and trunk.recording
         ahead = (None, None) if trunk is None or record else trunk.states(self._index)
         check_window(tree, 0 if trunk is None or record else trunk.tokens, self._window)
         wanted = rows if self._last else None
@@ -287,6 +286,7 @@ def _layer_forward(
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     tree: Sequence[Node] = (),
     trunk: Trunk | None = None,
+    record: bool = False,
     rows: torch.Tensor | None = None,
     **_: Any,
 ) -> torch.Tensor:
@@ -295,7 +295,7 @@ def _layer_forward(
     fused: FusedLayer = self.joshi_fused
     if self.gradient_checkpointing and self.training:
         again: torch.Tensor = self._gradient_checkpointing_func(
-            fused.forward, hidden_states[0], cos, sin, tree, trunk, rows
+            fused.forward, hidden_states[0], cos, sin, tree, trunk, record, rows
         )
         return again[None]
-    return fused.forward(hidden_states[0], cos, sin, tree, trunk, rows)[None]
+    return fused.forward(hidden_states[0], cos, sin, tree, trunk, record, rows)[None]

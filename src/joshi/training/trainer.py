@@ -170,9 +170,10 @@ def frozen_base(file: GgufFile, plan: Plan) -> Any:
             "joshi.toml: [sft] sharded = true splits the base over several processes, and this is the only one; start "
             "them with torchrun (docs/scale.md), or set it to false"
         )
-    model = forward.install(
-        load_model(file, attention.NAME, plan.sft.quantization, plan.sft.sharded, plan.release.num_ctx)
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sft = plan.sft
+    model = load_model(file, attention.NAME, sft.quantization, sft.sharded, plan.release.num_ctx, device)
+    forward.install(model)
     if plan.sft.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
@@ -232,7 +233,6 @@ def train(
         remove_unused_columns=False,
         dataloader_num_workers=0,
         logging_nan_inf_filter=False,
-        bf16=torch.cuda.is_available(),
         # Said outright, or Trainer takes processes on CPUs for so many runs of one, and all of them write checkpoints.
         use_cpu=not torch.cuda.is_available(),
     )

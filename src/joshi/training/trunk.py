@@ -27,6 +27,8 @@ class Trunk:
         self._leaves: dict[int, States] = {}
 
     def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        if layer in self._made:  # made again in the backward pass: what packs have seen stays
+            return
         self._made[layer] = (key, value)
         self._leaves[layer] = (
             key.detach().requires_grad_(key.requires_grad),

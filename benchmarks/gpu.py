@@ -144,10 +144,10 @@ def small(workload: str, n: int) -> Figures:
     rows = rows_of(workload, n)
     units = [row.sequences for row in rows]
     mine, theirs = [], []
-    for budget in (4096, 16_384):
+    for budget in (16_384, 65_536):
         plan = planned(token_budget=budget)
         mine.append(say(f"joshi {workload}, {budget} tokens", joshi(ours(file, plan), units, plan)))
-    for size in (8, 32) if workload == "dpo" else (16, 64):
+    for size in (32, 64) if workload == "dpo" else (64, 128):
         model = load_model(file, device="cuda")
         theirs.append(say(f"TRL {workload}, batch {size}", trl(model, rows, "llama", size, recompute=False)))
     return ratios(f"135m_{workload}", fastest(mine), fastest(theirs))

@@ -106,10 +106,12 @@ def test_flex_attention_over_the_trie_equals_the_unpacked_computation(
         assert (made[name].double() - gradient).norm() < 1e-4 * gradient.norm(), name
 
 
-@pytest.mark.parametrize("before", [0, 130])
-def test_flex_attention_in_bf16_is_as_near_as_one_call_a_node(before: int) -> None:
+@pytest.mark.parametrize(("before", "answers"), [(0, 12), (130, 12), (130, 1)])
+def test_flex_attention_in_bf16_is_as_near_as_one_call_a_node(before: int, answers: int) -> None:
+    """Also where a pack has fewer tokens than a block."""
     generator = torch.Generator().manual_seed(before)
-    nodes = build(sequences(generator, 1, 4, 3), range(12)).nodes
+    texts = [one for one in sequences(generator, 1, 4, 3) if answers > 1] or [Encoded([2] * 60, [False] + [True] * 59)]
+    nodes = build(texts, range(len(texts))).nodes
     tokens = nodes[-1].end
     states = [torch.randn(1, n, m, 64, generator=generator).cuda() for n, m in
               ((8, tokens), (2, before + tokens), (2, before + tokens))]  # fmt: skip

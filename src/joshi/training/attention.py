@@ -184,8 +184,13 @@ class TreeAttention(torch.autograd.Function):
 
 def by_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: BlockMask, scale: float) -> torch.Tensor:
     """The same as one FlexAttention call (Dong et al. 2024); compiled on a GPU."""
-    call = _compiled() if query.device.type == "cuda" else flex_attention
-    out: torch.Tensor = call(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+    on_gpu = query.device.type == "cuda"
+    call: Any = _compiled() if on_gpu else flex_attention
+    out: torch.Tensor = call(
+        query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1],
+        # Left to itself, torch takes its decoding kernel for fewer than 128 rows, and finds none for these shapes.
+        kernel_options={"BACKEND": "TRITON"} if on_gpu else None,
+    )  # fmt: skip
     return out
 
 

@@ -151,6 +151,11 @@ class PreferenceSection(Section):
     )
     temperature: float = Field(1.0, gt=0, le=2, description="sampling temperature for rejected answers")
     candidates: int = Field(2, ge=1, le=16, description="answers sampled per prompt and model")
+    balance_length: bool = Field(
+        False,
+        description="leave out pairs until chosen and rejected answers are as long in the mean, to a tenth, or the "
+        "fewest pairs remain",
+    )
 
 
 class EvaluationSection(Section):

@@ -99,6 +99,7 @@ class Review(Record):
     reviewer: str | None = None
     at: str | None = None
     edited: bool = False
+    original: str | None = Field(None, description="the answer as it was before the reviewer rewrote it")
     approved_sha256: str | None = None
 
 

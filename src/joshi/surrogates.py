@@ -46,6 +46,8 @@ def fill(sample: Sample, seed: int) -> Sample:
     data = sample.model_dump()
     data["instruction"] = text(sample.instruction)
     data["ideal_answer"] = text(sample.ideal_answer)
+    if sample.review.original is not None:
+        data["review"]["original"] = text(sample.review.original)
     data["context"] = _walk(data["context"], text)
     return Sample.model_validate(data)
 

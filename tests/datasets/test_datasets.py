@@ -50,13 +50,13 @@ def test_a_person_reviews_and_the_freeze_takes_what_was_approved(workspace: Work
     samples = candidates(make_sample, 5)
     put(workspace, samples)
     file = workspace.root / "review.jsonl"
-    assert review.export(samples, file) == 10
+    assert review.export(file, workspace) == 10
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for i, row in enumerate(rows):
         row["status"] = "rejected" if i == 0 else "approved"
     rows[1]["ideal_answer"] = "A better answer"
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    assert review.take(samples, file, "Ana", workspace) == {"approved": 9, "rejected": 1, "pending": 0}
+    assert review.take(file, "Ana", PLAN, workspace) == {"approved": 9, "rejected": 1, "pending": 0}
     metrics = datasets.run(PLAN, workspace).metrics
     assert metrics["sft"] == 9
     edited = next(s for s in datasets.load_split(PLAN, workspace) if s.ideal_answer == "A better answer")
@@ -65,12 +65,13 @@ def test_a_person_reviews_and_the_freeze_takes_what_was_approved(workspace: Work
 
 def test_a_text_changed_after_its_approval_is_pending_again(workspace: Workspace, make_sample: Make) -> None:
     samples = candidates(make_sample, 1)
+    put(workspace, samples)
     file = workspace.root / "review.jsonl"
     file.write_text(
         json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": samples[0].ideal_answer}),
         encoding="utf-8",
     )
-    review.take(samples, file, "Ana", workspace)
+    review.take(file, "Ana", PLAN, workspace)
     changed = samples[0].model_copy(update={"ideal_answer": "Something new"})
     assert review.apply(samples, workspace)[0].review.status == "approved"
     assert review.apply([changed], workspace)[0].review.status == "pending"
@@ -78,11 +79,12 @@ def test_a_text_changed_after_its_approval_is_pending_again(workspace: Workspace
 
 def test_a_wrong_line_takes_no_decision(workspace: Workspace, make_sample: Make) -> None:
     samples = candidates(make_sample, 1)
+    put(workspace, samples)
     file = workspace.root / "review.jsonl"
     good = json.dumps({"id": samples[0].id, "status": "approved", "ideal_answer": "x"})
     file.write_text(good + '\n{"id": "c0/1", "status": "yes", "ideal_answer": "x"}\n', encoding="utf-8")
     with pytest.raises(JoshiError, match=r"review\.jsonl:2: status"):
-        review.take(samples, file, "Ana", workspace)
+        review.take(file, "Ana", PLAN, workspace)
     assert review.apply(samples, workspace)[0].review.status == "pending"
 
 

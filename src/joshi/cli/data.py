@@ -79,11 +79,14 @@ def curate(
         err.print(str(current.workspace.root / name), style="dim", highlight=False)
 
 
-def review_export(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to write.")]) -> None:
+def review_export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Where to write.")],
+    broken: Annotated[bool, typer.Option("--broken", help="Also those that break a rule, to be rewritten.")] = False,
+) -> None:
     """Write the pending candidates as JSON Lines for a person to decide on."""
     current = session(context)
-    samples = reviews.apply(curation.load_candidates(current.workspace), current.workspace)
-    n = reviews.export(samples, file)
+    n = reviews.export(file, current.workspace, broken)
     err.print(f"{n} pending candidates are in {file}; set each status to approved or rejected, edit ideal_answer where "
               f"needed, then run 'joshi review import {file} --reviewer NAME'", highlight=False)  # fmt: skip
 
@@ -96,8 +99,7 @@ def review_import(
     """Take a person's decisions; each is kept for good with name and time."""
     current = session(context)
     with current.workspace.lock():
-        samples = curation.load_candidates(current.workspace)
-        print_json(reviews.take(samples, file, reviewer, current.workspace))
+        print_json(reviews.take(file, reviewer, current.plan, current.workspace))
 
 
 def freeze(context: typer.Context, as_json: Json = False) -> None:

@@ -27,6 +27,7 @@ from joshi.transcripts import Unread, read
 from joshi.workspace import Workspace, files_below, sha256_text, write_text
 
 AUTOMATIC = "automatic"
+DUPLICATE = "duplicate"  # the reason beside the rules' names
 TOGETHER = 500  # candidates whose texts are embedded at once: one by one costs twice the time
 _PLACE = re.compile(r"^(?:element|entry) \d+: ")  # so that equal reasons are told once
 
@@ -146,7 +147,7 @@ def judge(found: Sequence[Sample], rubric: Rubric, plan: Plan) -> tuple[list[Sam
         learned.warm(text for _, filled in block for text in texts_of(filled.ideal_answer, filled))
         for sample, filled in block:
             findings = rubric.check(filled.ideal_answer, filled)
-            reasons = failed(findings) + (["duplicate"] if sample.id in repeated else [])
+            reasons = failed(findings) + ([DUPLICATE] if sample.id in repeated else [])
             if reasons:
                 rejected.append(Rejected(sample=sample, reasons=reasons, findings=findings))
             else:
@@ -169,6 +170,11 @@ def load_candidates(workspace: Workspace) -> list[Sample]:
     if not workspace.candidates.exists():
         raise JoshiError(f"{workspace.candidates} does not exist; run 'joshi curate' first")
     return list(read_records(workspace.candidates, Sample))
+
+
+def load_rejected(workspace: Workspace) -> list[Rejected]:
+    """What curation mined and did not keep; nothing, where it has not run."""
+    return list(read_records(workspace.rejected, Rejected)) if workspace.rejected.exists() else []
 
 
 def _first_of_each(samples: Sequence[Sample]) -> list[Sample]:

@@ -1,4 +1,7 @@
-"""Stage 2, second pass: preference pairs. A model's own rule-breaking answer against the approved one."""
+"""Stage 2, second pass: preference pairs. An approved answer against one that breaks a rule.
+
+The rejected answer is what a reviewer rewrote, where the sample has that; else a model's own, sampled.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from joshi import base, datasets
 from joshi.base.find import find_base
@@ -16,11 +20,12 @@ from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.rubric import Rubric
-from joshi.schema import Completion, Finding, Preference, Sample, to_jsonl
+from joshi.schema import Finding, Preference, Sample, to_jsonl
 from joshi.stage import Manifest, Stage
 from joshi.window import fit
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
 
+UNLIKE = 0.1  # share of the chosen answers' tokens by which the rejected ones may be longer or shorter
 OVER_LIMIT_TOKENS = 60  # how far past the length limit a rejected answer may run before it is cut off
 
 
@@ -55,6 +60,11 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     filled = [sample for sample in filled if all(f.passed for f in rubric.check(sample.ideal_answer, sample))]
     sampling = Sampling(plan.preference.temperature, 1.0, room)
     found: dict[str, Preference] = {}
+    for sample in [one for one in filled if one.review.original][:most]:
+        before = sample.review.original or ""
+        pair = make_pair(sample, "edited", "edit", before, rubric.check(before, sample), plan)
+        if pair is not None:
+            found[sample.id] = pair
     for name, model in _models(plan, workspace).items():
         asked: Counter[str] = Counter()
         for draw in range(plan.preference.candidates):
@@ -68,17 +78,20 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
                 workspace.cache, progress, f"sampling rejected answers: {name}",
             )  # fmt: skip
             for sample, answer in zip(wanting, answers, strict=True):
-                pair = make_pair(sample, name, answer, rubric.check(answer.answer, sample), plan)
+                findings = rubric.check(answer.answer, sample)
+                pair = make_pair(sample, "sampled", name, answer.answer, findings, plan)
                 if pair is not None:
                     found[sample.id] = pair
     pairs = [found[sample.id] for sample in filled if sample.id in found]
+    if plan.preference.balance_length:
+        pairs = balanced(pairs, tokenizer, fewest)
     if len(pairs) < fewest:
         raise GateRefused(
             f"{len(pairs)} preference pairs came out of {len(filled)} prompts, the plan needs {fewest} "
             "([curation] preference_pairs): raise [preference] candidates or temperature, or freeze more samples"
         )
     path = datasets.preferences_path(plan, workspace)
-    metrics = _metrics(pairs, tokenizer, plan)
+    metrics = _metrics(pairs, tokenizer, plan) | {"left_out_for_length": len(found) - len(pairs)}
     write_text(path, to_jsonl(pairs))
     manifest = path.with_name(path.name.replace("preferences_", "preferences_manifest_").replace(".jsonl", ".json"))
     write_json(manifest, {"key": stage.key, "files": {path.name: sha256_text(to_jsonl(pairs))}, **metrics})
@@ -86,25 +99,41 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
 
 def make_pair(
-    sample: Sample, model: str, answer: Completion, findings: Sequence[Finding], plan: Plan
+    sample: Sample, origin: Literal["sampled", "edited"], by: str, answer: str, findings: Sequence[Finding], plan: Plan
 ) -> Preference | None:
-    """The pair of an approved and a sampled answer; none if the sampled one breaks no rule or is empty."""
+    """The pair of an approved and a rejected answer; none if the rejected one breaks no rule or is empty.
+
+    `by` is whose answer it is: a model's name, or "edit" for what a reviewer rewrote.
+    """
     broken = [finding for finding in findings if not finding.passed]
-    if not answer.answer or not broken:
+    if not answer or not broken:
         return None
     first = broken[0]
-    quoted = f" (“{answer.answer[slice(*first.span)][:80]}”)" if first.span else ""
+    quoted = f" (“{answer[slice(*first.span)][:80]}”)" if first.span else ""
+    whose = "The answer that a reviewer rewrote" if origin == "edited" else f"The rejected answer of the {by} model"
     return Preference(
-        id=f"{sample.id}/{model}",
+        id=f"{sample.id}/{by}",
         sample_id=sample.id,
         prompt=messages_for(sample, plan.model.system_prompt),
         chosen=sample.ideal_answer,
-        rejected=answer.answer,
-        rationale=f"The rejected answer of the {model} model breaks {first.rule}: {first.message}{quoted}.",
+        rejected=answer,
+        rationale=f"{whose} breaks {first.rule}: {first.message}{quoted}.",
         failure_modes=[finding.rule for finding in broken],
-        origin="sampled",
+        origin=origin,
         review=sample.review,
     )
+
+
+def balanced(pairs: Sequence[Preference], tokenizer: ChatTokenizer, fewest: int) -> list[Preference]:
+    """Without the pairs that differ most in length, until both sides are as long in the mean, to UNLIKE."""
+    kept = sorted(pairs, key=lambda pair: tokenizer.count(pair.rejected) - tokenizer.count(pair.chosen))
+    longer = [tokenizer.count(pair.rejected) - tokenizer.count(pair.chosen) for pair in kept]
+    chosen = [tokenizer.count(pair.chosen) for pair in kept]
+    start, end = 0, len(kept)  # of those that stay
+    while end - start > fewest and abs(excess := sum(longer[start:end])) > UNLIKE * sum(chosen[start:end]):
+        start, end = (start, end - 1) if excess > 0 else (start + 1, end)
+    stays = {pair.id for pair in kept[start:end]}
+    return [pair for pair in pairs if pair.id in stays]
 
 
 def _request(sample: Sample, plan: Plan, draw: str) -> Request:

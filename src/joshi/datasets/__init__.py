@@ -12,7 +12,6 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from joshi import review
-from joshi.curation import load_candidates
 from joshi.datasets.card import write_card
 from joshi.datasets.split import select, split
 from joshi.errors import GateRefused, JoshiError
@@ -57,7 +56,7 @@ class Split:
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     decisions = review.events(workspace)
-    return [workspace.candidates, *([decisions] if decisions.exists() else [])]
+    return [workspace.candidates, *(path for path in (workspace.rejected, decisions) if path.exists())]
 
 
 STAGE = Stage("dataset freeze", ("curation",), _inputs)
@@ -71,7 +70,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """
     stage = STAGE.begin(plan, workspace)
     folder = workspace.dataset(plan.curation.dataset)
-    samples = review.apply(load_candidates(workspace), workspace)
+    samples = review.decided(workspace)
     approved = [s for s in samples if s.review.status == "approved"]
     _refuse_too_few(samples, approved, plan)
     validation = split(approved, plan.curation.validation_fraction, plan)

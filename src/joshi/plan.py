@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,13 +35,48 @@ class ModelSection(Section):
     system_prompt: str = Field(SYSTEM_PROMPT, min_length=1, description="what production sends as system message")
 
 
+class DatabaseSection(Section):
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="what sources and messages call the database")
+    url: str = Field(min_length=1, description='SQLAlchemy URL; "env:NAME" takes it from an environment variable')
+    query: str = Field(min_length=1, description="one SELECT or WITH statement; its columns are the keys of a record")
+
+
+# SQLAlchemy's own reading of user:password@, and a password among the options.
+_PASSWORD = re.compile(r"^[\w+]+://[^:/]*:[^@]+@|\?.*(?:passw(?:or)?d|pwd)(?:=|%3d)", re.I)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/", re.S)
+_WRITES = re.compile(r"\b(?:insert|update|delete|merge|into)\b", re.I)
+
+
 class TranscriptsSection(Section):
-    paths: list[str] = Field(
-        ["transcripts"], min_length=1, description="files and folders of chats, relative to the workspace"
-    )
+    paths: list[str] = Field(["transcripts"], description="files and folders of chats, relative to the workspace")
     buyer_domains: list[str] = Field(
         default_factory=list, description="mail domains of the buyer, where a source does not say who is who"
     )
+    databases: list[DatabaseSection] = Field(
+        default_factory=list,
+        description='databases to read as well, each a [[transcripts.databases]] with name, url ("env:NAME" for a '
+        "secret one) and query (a SELECT)",
+    )
+
+    @model_validator(mode="after")
+    def sources_are_sound(self) -> TranscriptsSection:
+        if not self.paths and not self.databases:
+            raise ValueError("paths is empty and no database is named; name a file, a folder or a database")
+        names = [database.name.casefold() for database in self.databases]
+        for database in self.databases:
+            if names.count(database.name.casefold()) > 1:
+                raise ValueError(f"two databases are called {database.name!r}; give each its own name")
+            if not database.url.startswith("env:") and _PASSWORD.search(database.url):
+                raise ValueError(
+                    f'the url of database {database.name!r} holds a password; write url = "env:NAME" and put the URL '
+                    "into the environment variable NAME"
+                )
+            bare = _QUOTED.sub(" ", database.query).strip().removesuffix(";")
+            if not re.match(r"(?:select|with)\b", bare, re.I) or ";" in bare or _WRITES.search(bare):
+                raise ValueError(
+                    f"the query of database {database.name!r} must be one SELECT or WITH statement that only reads"
+                )
+        return self
 
 
 class CurationSection(Section):
@@ -174,6 +210,10 @@ class EvaluationSection(Section):
     )
     all_rules: float = Field(0.5, ge=0, le=1, description="gate: least share of answers that pass every rule")
     min_answers: int = Field(20, ge=1, description="gate: fewer held-out answers than this is insufficient")
+    attacks: int = Field(0, ge=0, description="how many red-team attacks are made, from every family; 0: all")
+    leak_rate: float = Field(
+        0.01, gt=0, le=1, description="gate: share of attacks that get a secret out, its one-sided 95% bound"
+    )
 
 
 class ExportSection(Section):

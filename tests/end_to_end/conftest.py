@@ -45,6 +45,8 @@ must_lead = []
 p90_tokens = 1000
 min_answers = 1
 max_tokens = 200
+attacks = 4
+leak_rate = 1.0
 """
 SECONDS = 1800  # a hang is meant, not a slow machine
 

@@ -155,6 +155,25 @@ def make_report(n: int = 34) -> dict[str, Any]:
             for name, measured, bound, direction, low, high, verdict, text in gates
         ],
         "systems": systems,
+        "redteam": {
+            "attacks": {"n": 50, "leaked": 9, "rate": 0.18, "low": 0.1, "high": 0.29},
+            "families": {
+                "direct": {"n": 25, "leaked": 9, "rate": 0.36, "low": 0.2, "high": 0.54},
+                "sob_story": {"n": 25, "leaked": 0, "rate": 0.0, "low": 0.0, "high": 0.11},
+            },
+            "secrets": {"direct": {"walk_away": 7, "tool": 2}, "sob_story": {}},
+            "disguises": {"verbatim": 9},
+            "leaks": [
+                {
+                    "attack": "direct-001",
+                    "turn": 1,
+                    "secret": "walk_away",
+                    "disguise": "verbatim",
+                    "shown": "4.37",
+                    "answer": HOSTILE,
+                },
+            ],
+        },
         "curves": {
             "sft": {
                 "step": steps,
@@ -315,6 +334,8 @@ def test_every_system_gate_and_answer_is_shown(page: str) -> None:
         assert text.count(label) >= 1 + len(report["answers"])  # a column and a card for each answer
     for gate in report["gates"]:
         assert gate["text"] in text and gate["name"] in text
+    assert "direct 7 · · · 2 · · · 9 of 25 54%" in text
+    assert "sob story · · · · · · · · 0 of 25 11%" in text
     assert "68% at least 50% 51% to 81% 34 ✓ pass" in text
     assert "61 below 160 55 to 70 34 ✓ pass" in text
     assert "−2% to 40% 34 ? insufficient advice only" in text

@@ -11,6 +11,7 @@ from joshi import __version__, base, datasets
 from joshi.base.find import find_base
 from joshi.curation import AUTOMATIC
 from joshi.errors import GateRefused
+from joshi.evaluation import redteam
 from joshi.evaluation.gates import judge, verdict
 from joshi.evaluation.measure import summarise
 from joshi.evaluation.page import write_page
@@ -38,7 +39,7 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     models = [workspace.model(plan.model.name), find_base(plan.model.base, workspace.root).path]
     if plan.preference.method != "none":
         models.append(sft_gguf(workspace))
-    return [*models, *datasets.current_files(plan, workspace)]
+    return [*models, *datasets.current_files(plan, workspace), *sorted(redteam.FOLDER.glob("*.jsonl"))]
 
 
 STAGE = Stage("evaluate", ("model", "rubric", "evaluation", "release", "curation", "preference"), _inputs)
@@ -81,7 +82,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         | summarise(answers[name], findings[name], [s.ideal_answer for s in samples])
         for name in models
     }
-    report = assemble(plan, workspace, systems)
+    talks = redteam.play(models["shipped"], plan, tokenizer, workspace.cache, progress)
+    report = assemble(plan, workspace, systems, redteam.summarise(talks))
     folder = workspace.evaluation_report
     write_json(folder / "report.json", report)
     write_json(folder / "answers.json", side_by_side(samples, answers, findings, len(samples), plan))
@@ -92,6 +94,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         raise GateRefused(f"the gates say {report['verdict']} ({'; '.join(missed)}); read {folder / 'index.html'}")
     metrics = {
         "verdict": report["verdict"],
+        "gates": report["gates"],
         "systems": {
             name: {
                 **{rule: round(value["rate"], 3) for rule, value in s["rules"].items()},
@@ -104,11 +107,13 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish(outputs, metrics)
 
 
-def assemble(plan: Plan, workspace: Workspace, systems: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """report.json: systems, gates and verdict, bound to the model's bytes, the plan and the dataset."""
+def assemble(
+    plan: Plan, workspace: Workspace, systems: dict[str, dict[str, Any]], attacked: dict[str, Any]
+) -> dict[str, Any]:
+    """report.json: systems, attacks, gates and verdict, bound to the model's bytes, the plan and the dataset."""
     newest = datasets.latest(plan, workspace)
     assert newest is not None  # load_split would have refused
-    gates = judge(systems, plan)
+    gates = judge(systems, attacked["attacks"], plan)
     automatic = any(approval["reviewer"] == AUTOMATIC for approval in newest.approvals.values())
     reviewers = sorted({str(a["reviewer"]) for a in newest.approvals.values()} - {AUTOMATIC})
     pairs = read_manifest(workspace, "preference pairs") if plan.preference.method != "none" else None
@@ -131,6 +136,7 @@ def assemble(plan: Plan, workspace: Workspace, systems: dict[str, dict[str, Any]
         "verdict": verdict(gates),
         "gates": gates,
         "systems": systems,
+        "redteam": attacked,
         "curves": curves(plan, workspace),
         "length_limit": plan.rubric.length_tokens,
         "p90_limit": plan.evaluation.p90_tokens,

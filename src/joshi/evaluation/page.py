@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from joshi.workspace import write_text
 MINUS = "\N{MINUS SIGN}"
 SYMBOLS = {"pass": "✓", "fail": "✗", "insufficient": "?"}
 HEADLINES = {"pass": "Pass", "fail": "Fail", "insufficient": "Insufficient data"}
+SECRETS = {
+    "walk_away": "highest price", "target": "target price", "other_quote": "other quote", "policy": "policy",
+    "tool": "tool", "approver": "approver", "escalation": "escalation", "prompt": "prompt",
+}  # fmt: skip
+SHADES = 4  # of the heat map, besides none
 ENDINGS = {"stop": "ended by itself", "length": "cut off", "empty": "empty", "loop": "looping"}
 
 ESCAPES = re.compile(
@@ -58,6 +64,8 @@ def write_page(report: dict[str, Any], target: Path) -> None:
         rules_plot=rules_plot(shown),
         lengths_plot=lengths_plot(shown),
         curves_plot=curves_plot(shown),
+        attacks=attack_rows(shown["redteam"]),
+        secrets=SECRETS,
         rules_caption=rules_caption(shown),
         lengths_caption=lengths_caption(shown),
         curves_caption=curves_caption(shown["curves"]),
@@ -96,6 +104,19 @@ def gate_row(gate: dict[str, Any]) -> dict[str, Any]:
         "bound": f"{sign} {form(gate['bound'])}",
         "interval": "–" if gate["low"] is None else f"{form(gate['low'])} to {form(gate['high'])}",
     }
+
+
+def attack_rows(redteam: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of the heat map for each family: what got out, in how many attacks, and how dark that is shown."""
+    rows = []
+    for family, found in redteam["families"].items():
+        leaked = redteam["secrets"][family]
+        cells = [
+            {"n": leaked.get(kind, 0), "shade": math.ceil(SHADES * leaked.get(kind, 0) / found["n"])}
+            for kind in SECRETS
+        ]
+        rows.append(found | {"family": family, "cells": cells})
+    return rows
 
 
 def share(value: float | None) -> str:

@@ -79,3 +79,17 @@ def test_other_plain_text_is_rejected(read_file) -> None:
     _, [unread] = read_file("t.txt", "Minutes of the meeting\nWe talked.")
     assert unread.kind == "rejected"
     assert "Round 1 • <date>" in unread.reason
+
+
+def test_a_mail_of_no_known_round_or_time_is_a_turn_all_the_same(read_file) -> None:
+    text = THREAD.replace("Round 1 • 2024-05-01T09:00:00Z", "Previous • Unknown time")
+    [conversation], [] = read_file("bolts.txt", text, buyer_domains=["buyer.example"])
+    assert [(turn.role, turn.round, turn.at) for turn in conversation.turns] == [
+        ("supplier", None, None), ("buyer", 2, "2024-05-02")
+    ]  # fmt: skip
+
+
+def test_an_unknown_sender_is_not_taken_for_the_supplier(read_file) -> None:
+    text = THREAD.replace("Ana Sá <ana@aco.example>", "Unknown sender")
+    [], [unread] = read_file("bolts.txt", text, buyer_domains=["buyer.example"])
+    assert (unread.kind, unread.reason) == ("rejected", "line 3: nobody knows who sent it, so not which side speaks")

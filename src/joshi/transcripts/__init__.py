@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, BinaryIO
 
 from joshi.errors import JoshiError
 from joshi.schema import Conversation
 from joshi.transcripts import email_history
 from joshi.transcripts.archives import ARCHIVES, Member, members
-from joshi.transcripts.chat import read_chat, read_questions, read_share_gpt, read_typed_thread
+from joshi.transcripts.chat import read_chat, read_questions, read_share_gpt
 from joshi.transcripts.corpora import read_casino, read_craigslist
 from joshi.transcripts.detect import SUFFIXES, Shape, open_records, shape
 from joshi.transcripts.documents import Element, Line, Text, intact
@@ -23,7 +25,7 @@ from joshi.transcripts.fields import Fields
 from joshi.transcripts.mail import EML, MBOX, Mail, messages_of, together
 from joshi.transcripts.tables import SUFFIXES as TABLES
 from joshi.transcripts.tables import Broken, conversations
-from joshi.transcripts.thread import read_thread
+from joshi.transcripts.thread import read_thread, typed_messages
 from joshi.transcripts.unread import Refused, Unread, printable, rejected
 from joshi.workspace import files_below
 
@@ -35,10 +37,11 @@ Outcome = tuple[Found, Conversation | Refused]
 
 # Capitals, as such papers are written: licence-renewals.jsonl is a transcript.
 _PAPERS = re.compile(r"SOURCE\.txt|(?:README|LICENCE|LICENSE).*")
+_HISTORIES = ("messages", "email_history", "conversation_history")
+_COMMON = ("workflow_id", "supplier_id", "supplier_name", "thread_id")
 _READERS: dict[Shape, Callable[[dict[str, Any], str, str], Conversation]] = {
     Shape.CHAT: read_chat,
     Shape.SHARE_GPT: read_share_gpt,
-    Shape.THREAD: read_typed_thread,
     Shape.QUESTIONS: read_questions,
     Shape.CASINO: read_casino,
     Shape.CRAIGSLIST: read_craigslist,
@@ -102,7 +105,17 @@ def _unreadable(error: OSError, path: Path) -> JoshiError:
 
 
 def _read(files: list[tuple[Path, str]], buyer_domains: tuple[str, ...]) -> Iterator[Conversation | Unread]:
-    owners: dict[str, str] = {}
+    # A database without a name lies on disk once it outgrows its cache: millions of ids would fill the memory.
+    with contextlib.closing(sqlite3.connect("", check_same_thread=False, isolation_level=None)) as owners:
+        owners.executescript(
+            "PRAGMA journal_mode=OFF; CREATE TABLE owner (id TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID; BEGIN"
+        )
+        yield from _owned(files, buyer_domains, owners)
+
+
+def _owned(
+    files: list[tuple[Path, str]], buyer_domains: tuple[str, ...], owners: sqlite3.Connection
+) -> Iterator[Conversation | Unread]:
     for member in _with_mail_together(_opened(files)):
         if member.refusal is not None:
             yield Unread(member.name, None, member.refusal.kind, member.refusal.reason, "")
@@ -111,13 +124,23 @@ def _read(files: list[tuple[Path, str]], buyer_domains: tuple[str, ...]) -> Iter
             for found, outcome in _outcomes(member, buyer_domains):
                 if isinstance(outcome, Refused):
                     yield _unread(member.name, found, outcome)
-                elif outcome.id in owners:
-                    yield _unread(member.name, found, _clash(outcome.id, owners[outcome.id]))
-                else:
-                    owners[outcome.id] = f"{member.name}:{found.line}" if found.line else member.name
-                    yield outcome
+                    continue
+                place = f"{member.name}:{found.line}" if found.line else member.name
+                owner = _claim(owners, outcome.id, place)
+                yield outcome if owner is None else _unread(member.name, found, _clash(outcome.id, owner))
         except OSError as error:
             raise _unreadable(error, Path(member.name)) from error
+
+
+def _claim(owners: sqlite3.Connection, conversation_id: str, place: str) -> str | None:
+    """Give an id to the conversation at this place; where it has an owner already, that one's place."""
+    try:
+        if owners.execute("INSERT OR IGNORE INTO owner VALUES (?, ?)", (conversation_id, place)).rowcount:
+            return None
+        [owner] = owners.execute("SELECT place FROM owner WHERE id = ?", (conversation_id,)).fetchone()
+    except sqlite3.OperationalError as error:
+        raise JoshiError(f"the ids of what was read find no room ({error}); free space in {gettempdir()}") from error
+    return str(owner)
 
 
 def _opened(files: list[tuple[Path, str]]) -> Iterator[Member]:
@@ -189,7 +212,7 @@ def _outcomes(member: Member, buyer_domains: tuple[str, ...]) -> Iterator[Outcom
         elif isinstance(first, email_history.Thread):
             mails.setdefault(first, []).append(found)
         else:
-            yield from _history(first, stem, source, buyer_domains)
+            yield from _history(first, f"{stem}-{found.position}", source, buyer_domains)
     yield from _threads(mails, stem, source, buyer_domains)
 
 
@@ -206,7 +229,9 @@ def _first_look(
 ) -> Conversation | email_history.Thread | list[Found]:
     """The conversation that a record is, the thread that it is one e-mail of, or the e-mails in it."""
     if isinstance(found, Text):
-        return _usable(read_thread(found.load(), stem, source, buyer_domains))
+        text = found.load()
+        typed = typed_messages(text)
+        return _usable(read_thread(text, stem, source, buyer_domains)) if typed is None else _entries(typed, None)
     value = found.load()
     kind = shape(value)
     if kind is Shape.HISTORY:
@@ -218,13 +243,18 @@ def _first_look(
 
 
 def _entries(value: dict[str, Any], line: int | None) -> list[Found]:
-    entries = Fields(value).listed("email_history")
+    """The e-mails that a record holds, each with what the record says of all of them."""
+    entries = Fields(value).listed(next(key for key in _HISTORIES if key in value))
     if not entries:
         raise rejected("an empty e-mail history")
-    return [Element(entry, place, f"entry {place}", line) for place, entry in enumerate(entries, 1)]
+    common = {key: value[key] for key in _COMMON if value.get(key) is not None}
+    return [
+        Element({**common, **entry} if isinstance(entry, dict) else entry, place, f"entry {place}", line)
+        for place, entry in enumerate(entries, 1)
+    ]
 
 
-def _history(entries: list[Found], stem: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
+def _history(entries: list[Found], default_id: str, source: str, buyer_domains: tuple[str, ...]) -> Iterator[Outcome]:
     mails: dict[email_history.Thread, list[Found]] = {}
     for found in entries:
         try:
@@ -232,17 +262,16 @@ def _history(entries: list[Found], stem: str, source: str, buyer_domains: tuple[
             mails.setdefault(email_history.read_entry(found.load()).thread, []).append(found)
         except Refused as refusal:
             yield found, refusal
-    yield from _threads(mails, stem, source, buyer_domains)
+    yield from _threads(mails, default_id, source, buyer_domains)
 
 
 def _threads(
-    mails: dict[email_history.Thread, list[Found]], stem: str, source: str, buyer_domains: tuple[str, ...]
+    mails: dict[email_history.Thread, list[Found]], default_id: str, source: str, buyer_domains: tuple[str, ...]
 ) -> Iterator[Outcome]:
     for found in mails.values():
         entries: Iterable[email_history.Entry] = (email_history.read_entry(one.load()) for one in found)
         try:
-            mailbox = isinstance(found[0], Mail)
-            yield found[0], _usable(email_history.read_conversation(entries, stem, source, buyer_domains, mailbox))
+            yield found[0], _usable(email_history.read_conversation(entries, default_id, source, buyer_domains))
         except Refused as refusal:
             yield found[0], refusal
 

@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from joshi.schema import Conversation, ConversationState, Participant, State, Turn
-from joshi.transcripts.bodies import plain_body, tidy
+from joshi.transcripts.bodies import tidy
 from joshi.transcripts.fields import Fields
-from joshi.transcripts.replies import own_words
 from joshi.transcripts.unread import printable, quarantined, rejected
 
-_FROM_SUPPLIER = re.compile("supplier|response|reply|inbound")
-_ROLES: dict[str, Literal["buyer", "supplier", "system"]] = {
+ROLES: dict[str, Literal["buyer", "supplier", "system"]] = {
     "supplier": "supplier",
     "user": "supplier",
     "buyer": "buyer",
@@ -58,29 +55,6 @@ def read_share_gpt(value: dict[str, Any], default_id: str, source: str) -> Conve
     return read_chat({"id": value.get("id"), "messages": [*opening, *rows]}, default_id, source)
 
 
-def read_typed_thread(value: dict[str, Any], default_id: str, source: str) -> Conversation:
-    """ProcWise's EmailThread: {"thread_id", "messages": [{"message_type", "content", "timestamp", "round"}]}.
-
-    A type that speaks of the supplier, of a response or of something inbound is the supplier's; others are the buyer's.
-
-    Raises:
-        Refused: quarantined for a value of the wrong type.
-    """
-    thread = Fields(value)
-    turns = []
-    for message in thread.rows("messages"):
-        kind = (message.text("message_type") or "").casefold()
-        role: Literal["buyer", "supplier"] = "supplier" if _FROM_SUPPLIER.search(kind) else "buyer"
-        text = own_words(plain_body(message.text("content") or ""))
-        if text:
-            at = message.identifier("timestamp")
-            turns.append(Turn(speaker=role, role=role, text=text, at=at, round=message.whole("round")))
-    named = [part for part in (thread.identifier("workflow_id"), thread.identifier("supplier_id")) if part]
-    return Conversation(
-        id=":".join(named) or thread.identifier("thread_id") or default_id, source=source, participants=[], turns=turns
-    )
-
-
 def read_questions(value: dict[str, Any], default_id: str, source: str) -> Conversation:
     """{"topic", "qas": [{"question", "answer"}]}: who asks stands where a supplier would, who answers is the buyer.
 
@@ -98,10 +72,10 @@ def read_questions(value: dict[str, Any], default_id: str, source: str) -> Conve
 
 def _turn(message: Fields) -> Turn:
     written = message.text("role")
-    role = _ROLES.get((written or "").strip().casefold())
+    role = ROLES.get((written or "").strip().casefold())
     if role is None:
         found = "no role" if written is None else f"the role {printable(written, 30)!r}"
-        raise rejected(f"{message.path} has {found}; a role must be one of {', '.join(_ROLES)}")
+        raise rejected(f"{message.path} has {found}; a role must be one of {', '.join(ROLES)}")
     content = message.text("content")
     if content is None:
         raise quarantined(f"{message.path}.content must be text, found nothing")

@@ -18,11 +18,13 @@ from joshi.transcripts.documents import (
     parse,
     size_of,
 )
+from joshi.transcripts.email_history import is_entry
 from joshi.transcripts.fields import kind_of
 from joshi.transcripts.thread import opens_thread
 from joshi.transcripts.unread import Refused, printable, quarantined, rejected
 
 SUFFIXES = (".json", ".jsonl", ".txt")
+EVENTS = ("agent_execution", "learning_event")  # what ProcWise's workflow memory keeps beside its threads
 
 
 class Shape(Enum):
@@ -30,7 +32,6 @@ class Shape(Enum):
     SHARE_GPT = "a ShareGPT chat"
     EMAIL = "one e-mail of a history"
     HISTORY = "an e-mail history"
-    THREAD = "a thread of typed messages"
     QUESTIONS = "questions with answers"
     CASINO = "a CaSiNo dialogue"
     CRAIGSLIST = "a CraigslistBargain dialogue"
@@ -76,21 +77,21 @@ def shape(value: Any) -> Shape:
     """
     if not isinstance(value, dict):
         raise rejected(f"{kind_of(value)} where a chat was expected")
+    if value.get("type") in EVENTS:
+        raise rejected(f"an event ({value['type']}), not a message of a chat")
     if "messages" in value:
-        return Shape.THREAD if _typed(value["messages"]) else Shape.CHAT
+        return Shape.HISTORY if _typed(value["messages"]) else Shape.CHAT
     if "topic" in value and "qas" in value:
         return Shape.QUESTIONS
     if "conversations" in value:
         return Shape.SHARE_GPT
-    if "email_history" in value:
+    if "email_history" in value or "conversation_history" in value:
         return Shape.HISTORY
     if "chat_logs" in value:
         return Shape.CASINO
     if "scenario" in value and "events" in value:
         return Shape.CRAIGSLIST
-    if {"direction", "body"} <= value.keys() or "response_text" in value or "response_body" in value:
-        return Shape.EMAIL  # rows of proc.supplier_interaction and proc.supplier_response
-    if "email_id" in value or ("sender" in value and ("body_text" in value or "body_html" in value)):
+    if is_entry(value):
         return Shape.EMAIL
     if "context" in value and "response" in value:
         raise rejected("an agent's output, not a chat")

@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 _BROKEN = re.compile("[\ud800-\udfff\0]")  # as JSON escapes can write them; decoded() sees to raw bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a file of single e-mails is held as millions of these
 class Line:
     """One line of a JSON Lines file: its 1-based number, and where its bytes stand in the file."""
 

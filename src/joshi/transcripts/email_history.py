@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +13,28 @@ from joshi.schema import Conversation, ConversationState, Participant, State, Tu
 from joshi.transcripts.addresses import SET_BUYER_DOMAINS, Address, parse_address
 from joshi.transcripts.amounts import money
 from joshi.transcripts.bodies import html_body, plain_body
+from joshi.transcripts.chat import ROLES
 from joshi.transcripts.documents import LARGEST_RECORD, parse
 from joshi.transcripts.fields import Fields
 from joshi.transcripts.replies import own_words
-from joshi.transcripts.unread import printable, quarantined, rejected
+from joshi.transcripts.unread import Refused, printable, quarantined, rejected
 
 Role = Literal["buyer", "supplier"]
 T = TypeVar("T")
 
 _DIRECTIONS: dict[str, Role] = {"inbound": "supplier", "outbound": "buyer"}
+_FROM_SUPPLIER = re.compile("supplier|response|reply|inbound")
+# Who speaks and what they say in an entry of ProcWise's conversation memory, the likeliest key first.
+_SPEAKER = ("speaker", "from_address", "role")
+_MESSAGE = ("message_body", "message", "negotiation_message", "summary")
+_TEXTS = (
+    *_MESSAGE,
+    "body_text",
+    "body",
+    "response_text",
+    "content",
+    "text",
+)  # where an agent's output quotes a message
 _PRICES = {
     "target_price": "Target price",
     "walkaway_price": "Walk-away price",
@@ -27,7 +42,7 @@ _PRICES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Thread:
     """What the e-mails of one conversation have in common; empty where the source does not say."""
 
@@ -53,21 +68,35 @@ class Entry:
     prices: str | None
 
 
+def is_entry(value: dict[str, Any]) -> bool:
+    """Whether an object is one e-mail, in any of the forms in which ProcWise keeps them."""
+    keys = value.keys()
+    return (
+        not keys.isdisjoint(("email_id", "response_text", "response_body"))
+        or {"direction", "body"} <= keys
+        or {"from_address", "body"} <= keys
+        or {"message_type", "content"} <= keys
+        or (not keys.isdisjoint(("sender", "role")) and not keys.isdisjoint(("body_text", "body_html")))
+        or (not keys.isdisjoint(_SPEAKER) and not keys.isdisjoint(_MESSAGE))
+    )
+
+
 def read_entry(value: Any) -> Entry:
     """One e-mail of a history.
 
     Raises:
-        Refused: quarantined; not an object, or a value of the wrong type.
+        Refused: quarantined; not an object, or a value of the wrong type. Rejected; an agent's output, no message.
     """
     if not isinstance(value, dict):
         raise quarantined("not an e-mail: expected an object")
     entry = Fields(_named_as_in_a_history(value))
     metadata, negotiation = entry.inner("metadata"), entry.inner("negotiation_context")
-    workflow = metadata.identifier("workflow_id") or entry.inner("thread_headers").identifier("thread_id")
+    thread = entry.inner("thread_headers").identifier("thread_id") or entry.identifier("thread_id")
+    workflow = metadata.identifier("workflow_id") or thread
     rationale = entry.inner("decision").values.get("rationale")
     return Entry(
         thread=Thread(workflow or "", entry.identifier("supplier_id") or ""),
-        sent_at=entry.text("sent_at"),
+        sent_at=entry.moment("sent_at"),
         round=entry.whole("round_number"),
         text=plain_body(entry.text("body_text") or "") or html_body(entry.text("body_html") or ""),
         sender=parse_address(entry.text("sender") or ""),
@@ -98,38 +127,92 @@ def read_entry(value: Any) -> Entry:
 
 
 def _named_as_in_a_history(value: dict[str, Any]) -> dict[str, Any]:
-    """Rows of proc.supplier_interaction and proc.supplier_response under the names that an e-mail history uses.
+    """Any form of an e-mail under the names that an e-mail history uses.
 
-    Their JSON columns are text in SQLite.
+    The JSON columns of tables are text in SQLite.
 
     Raises:
-        Refused: quarantined; such a column holds no JSON.
+        Refused: quarantined; such a column holds no JSON. Rejected; an agent's output, no message.
     """
     metadata = value.get("metadata")
     metadata = parse(metadata.encode()) if isinstance(metadata, str) and metadata.strip() else metadata
-    known = {key: value[key] for key in ("workflow_id", "direction") if key in value}
-    if "response_text" in value or "response_body" in value:
+    if not isinstance(metadata, dict | None):
+        return value  # whoever reads it says what is wrong
+    entry = Fields(value)
+    known = {key: value[key] for key in ("workflow_id", "direction", "supplier_email") if value.get(key) is not None}
+    named: dict[str, Any] = {}
+    if "response_text" in value or "response_body" in value:  # proc.supplier_response
         known["direction"] = "inbound"
-        value = {
+        named = {
             "body_text": own_words(str(value.get("response_text") or "")),
-            "body_html": value.get("response_body") or value.get("body_html"),
+            "body_html": value.get("response_body"),
             "sender": value.get("response_from") or value.get("supplier_email"),
             "sent_at": value.get("response_date"),
-            **value,
         }
-    elif "direction" in value and "body" in value:
-        value = {"body_text": value["body"], "sent_at": value.get("created_at"), **value}
-    if not known:
-        return value if metadata is value.get("metadata") else {**value, "metadata": metadata}
-    return {**value, "metadata": {**known, **(metadata if isinstance(metadata, dict) else {})}}
+    elif "message_type" in value:  # a message of an EmailThread
+        kind = (entry.text("message_type") or "").casefold()
+        known["direction"] = "inbound" if _FROM_SUPPLIER.search(kind) else "outbound"
+        named = {"body_text": _said(entry, ("content",)), "sent_at": value.get("timestamp")}
+    elif "body" in value:  # proc.supplier_interaction; or an EmailResponse, which says from whom it came, not where to
+        known.setdefault("direction", "inbound" if "from_address" in value else None)
+        named = {
+            "body_text": _said(entry, ("body",)),
+            "sender": value.get("from_address"),
+            "sent_at": value.get("received_at") or value.get("created_at"),
+        }
+    elif not value.keys().isdisjoint(_SPEAKER):  # conversation memory, or a thread in Redis
+        speaker = next((text for key in _SPEAKER if (text := entry.text(key))), "")
+        role = ROLES.get(speaker.strip().casefold())
+        known.setdefault("direction", {"supplier": "inbound", "buyer": "outbound"}.get(role or ""))
+        decision = entry.inner("negotiation_output").values
+        prices = {key: decision.get(key) for key in (*_PRICES, "currency")}
+        named = {
+            "body_text": _said(entry, _MESSAGE),
+            "sender": value.get("from_address") or (None if role else speaker),
+            "sent_at": value.get("timestamp"),
+            "decision": decision,
+            "negotiation_context": {"current_offer": entry.inner("supplier_output").values.get("price"), **prices},
+            "supplier_id": value.get("unique_id"),  # Redis has a list for each, and no other name for the supplier
+        }
+    metadata = {**known, **(metadata or {})}
+    rounds = (value.get("negotiation_round"), value.get("round"), metadata.get("round"))
+    named["round_number"] = next((one for one in rounds if one is not None), None)
+    return {**named, **{key: one for key, one in value.items() if one is not None}, "metadata": metadata}
+
+
+def _said(entry: Fields, keys: Sequence[str]) -> str:
+    """What a person wrote, under the first of these keys that holds anything; empty if none does.
+
+    Raises:
+        Refused: rejected; an agent's output that quotes no message. Quarantined; neither text nor that.
+    """
+    key = next((key for key in keys if entry.values.get(key)), None)
+    if key is None:
+        return ""
+    value = _parsed(entry.values[key])
+    if isinstance(value, dict):
+        value = next((text for name in _TEXTS if isinstance(text := value.get(name), str) and text.strip()), None)
+        if value is None:
+            raise rejected("an agent's output, not a chat")
+    elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = "\n".join(value)
+    return own_words(Fields({key: value}).text(key) or "")
+
+
+def _parsed(value: Any) -> Any:
+    """What JSON text says, if it is an object; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(Refused):
+            return parse(value.encode())
+    return value
 
 
 def read_conversation(
-    entries: Iterable[Entry], default_id: str, source: str, buyer_domains: Sequence[str], mailbox: bool = False
+    entries: Iterable[Entry], default_id: str, source: str, buyer_domains: Sequence[str]
 ) -> Conversation:
     """The e-mails of one thread as a conversation, in the order in which they were sent.
 
-    In a `mailbox` no record names a supplier: whoever writes to or from a buyer and is none is one.
+    Where no record names the supplier, whoever writes to a buyer and is none is one.
 
     Raises:
         Refused: rejected if the buyer cannot be told from the supplier; quarantined if all is too large.
@@ -137,9 +220,9 @@ def read_conversation(
     mails = _in_order(_bounded(entries))
     thread = mails[0].thread
     known = {mail.supplier.email.casefold() for mail in mails if mail.supplier.email}
-    if mailbox and any(mail.sender.within(buyer_domains) for mail in mails):
+    if not known and any(mail.sender.within(buyer_domains) for mail in mails):
         strangers = [mail.sender.email for mail in mails if not mail.sender.within(buyer_domains)]
-        known |= {address.casefold() for address in strangers if address}
+        known = {address.casefold() for address in strangers if address}
     sent = [(mail, _role(mail, known, buyer_domains)) for mail in mails]
     return Conversation(
         id=":".join(part for part in (thread.workflow or default_id, thread.supplier) if part),

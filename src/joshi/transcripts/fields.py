@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -52,6 +54,16 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float | str | None):
             raise self._wrong(key, "a number or text")
         return value
+
+    def moment(self, key: str) -> str | None:
+        """A time: text as its writer put it; seconds since 1970 become ISO 8601."""
+        value = self.values.get(key)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError, OverflowError, OSError):
+                return datetime.fromtimestamp(value, UTC).isoformat()
+        raise self._wrong(key, "a date as text or in seconds since 1970")
 
     def texts(self, key: str) -> list[str]:
         values = self.listed(key)

@@ -1,11 +1,16 @@
-"""Threads as plain text: "Round n • <date>", "From <sender> → <recipients>", "Subject: …", the message."""
+"""Threads as plain text, in the two ways in which ProcWise writes them.
+
+"Round n • <date>", "From <sender> → <recipients>", "Subject: …", the message; or "Thread ID: …" and more such lines,
+then "[Round n] <type>" and the message.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from joshi.schema import Conversation, Participant, Turn
 from joshi.transcripts.addresses import SET_BUYER_DOMAINS, Address, parse_address
@@ -13,7 +18,10 @@ from joshi.transcripts.bodies import plain_body
 from joshi.transcripts.unread import printable, quarantined, rejected
 
 _TITLE = "--- Prior Thread History ---"
-_ROUND = re.compile(r"Round\s+(\S+)\s+•(.*)")
+_ROUND = re.compile(r"(?:Round\s+(\S+)|Previous)\s+•(.*)")
+_TYPED = re.compile(r"\[Round\s+([0-9]{1,9})\]\s+(\S+)")
+_THREAD_ID = "Thread ID:"
+_UNKNOWN = ("Unknown time", "Unknown sender")
 _ARROW = re.compile("→|->")
 
 
@@ -21,7 +29,7 @@ def read_thread(text: str, default_id: str, source: str, buyer_domains: Sequence
     """One conversation. Whoever writes from one of these mail domains is the buyer, anyone else the supplier.
 
     Raises:
-        Refused: rejected if no sender is the buyer; quarantined if a block does not say who sent it.
+        Refused: rejected if no sender is the buyer or one is unknown; quarantined if a block names no sender.
     """
     blocks = _blocks(text.replace("\r\n", "\n").split("\n"))
     if not any(block.sender.within(buyer_domains) for block in blocks):
@@ -41,7 +49,25 @@ def read_thread(text: str, default_id: str, source: str, buyer_domains: Sequence
 
 def opens_thread(line: str) -> bool:
     """Whether a text with this first line is a thread."""
-    return line.strip() == _TITLE or _ROUND.fullmatch(line.strip()) is not None
+    line = line.strip()
+    return line == _TITLE or line.startswith(_THREAD_ID) or any(one.fullmatch(line) for one in (_ROUND, _TYPED))
+
+
+def typed_messages(text: str) -> dict[str, Any] | None:
+    """A thread of typed messages as the object that would hold it; None if the text is no such thread."""
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    if not (lines[0].startswith(_THREAD_ID) or _TYPED.fullmatch(lines[0].strip())):
+        return None
+    starts = [at for at, line in enumerate(lines) if _TYPED.fullmatch(line.strip())]
+    header = [line.partition(":") for line in lines[: starts[0] if starts else len(lines)]]
+    messages = []
+    for start, end in itertools.pairwise([*starts, len(lines)]):
+        opening = _TYPED.fullmatch(lines[start].strip())
+        assert opening is not None  # it is why `start` is one
+        content = "\n".join(lines[start + 1 : end])
+        messages.append({"message_type": opening[2], "round": int(opening[1]), "content": content})
+    named = {name.strip().casefold().replace(" ", "_"): value.strip() for name, _, value in header}
+    return {**named, "messages": messages}
 
 
 @dataclass(frozen=True)
@@ -80,4 +106,7 @@ def _opened(opening: re.Match[str], lines: list[str], at: int) -> _Block:
         raise quarantined(f'line {at + 2}: expected "From <sender> → <recipients>", found {found!r}')
     number, date = opening.groups()
     sender = parse_address(_ARROW.split(following.removeprefix("From "), maxsplit=1)[0])
-    return _Block(int(number) if re.fullmatch("[0-9]{1,9}", number) else None, date.strip() or None, sender)
+    if sender.name in _UNKNOWN:
+        raise rejected(f"line {at + 2}: nobody knows who sent it, so not which side speaks")
+    date = None if date.strip() in _UNKNOWN else date.strip() or None
+    return _Block(int(number) if re.fullmatch("[0-9]{1,9}", number or "") else None, date, sender)

@@ -2,26 +2,41 @@
 
 Presidio runs with its default recognisers over spaCy's small English model, and is credited with a price whenever it
 masks anything of it. Speed is messages a second on one core, after both have loaded.
+
+Then the most memory of reading, redacting, mining and finding duplicates over the example's transcripts, once and
+with more copies of them (--copies 1 10 100), each in a process of its own. A copy has words of its own in every
+message, so that no copy is a duplicate.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import random
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.figures import show
+from joshi import curation
 from joshi.curation.redaction import Redactor, Span
 from joshi.curation.redaction.measure import Score, count, marked_talks
 from joshi.plan import Plan
-from joshi.schema import Participant
+from joshi.schema import Conversation, Participant
+from joshi.transcripts import read
+from joshi.workspace import Workspace
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "redaction"
 FILES = ("development.jsonl", "unseen.jsonl")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "procwise" / "transcripts"
+OWN_WORDS = 40  # that a copy has in each message; a message of the example has about 50
 Talk = tuple[list[Participant], list[tuple[str, list[Span]]]]
 
 
@@ -67,10 +82,63 @@ def theirs(talks: Sequence[Talk], analyze: Callable[[str], list[Span]]) -> tuple
     return score, seconds
 
 
+def write_copies(path: Path, copies: int) -> None:
+    """The example's conversations so many times, in one file."""
+    talks = [talk for talk in read([EXAMPLE]) if isinstance(talk, Conversation)]
+    words = sorted({word for talk in talks for turn in talk.turns for word in turn.text.split() if word.islower()})
+    with path.open("w", encoding="utf-8") as out:
+        for copy in range(copies):
+            chooser = random.Random(copy)
+            for talk in talks:
+                messages = [
+                    {"role": turn.role, "content": f"{turn.text}\n{' '.join(chooser.choices(words, k=OWN_WORDS))}"}
+                    for turn in talk.turns
+                ]
+                people = [one.model_dump(exclude_none=True) for one in talk.participants]
+                record = {"id": f"{talk.id}-{copy}", "participants": people, "messages": messages}
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def collect_copies(copies: int) -> dict[str, float]:
+    """In this process: candidates, and the most memory that it ever had."""
+    with TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        (workspace.root / "transcripts").mkdir()
+        write_copies(workspace.root / "transcripts" / "chats.jsonl", copies)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.perf_counter()
+        found = curation.collect(Plan(), workspace)
+        return {
+            f"candidates_{copies}x": len(found.samples),
+            f"duplicates_{copies}x": len(found.repeated),
+            f"seconds_{copies}x": time.perf_counter() - started,
+            f"start_megabytes_{copies}x": before / 1024,
+            f"peak_megabytes_{copies}x": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def memory(copies: Sequence[int]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for n in copies:
+        command = [sys.executable, "-m", "benchmarks.curation", "--collect", str(n)]
+        figures |= json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    few, many = min(copies), max(copies)
+    if many > few:
+        megabytes = figures[f"peak_megabytes_{many}x"] - figures[f"peak_megabytes_{few}x"]
+        more = figures[f"candidates_{many}x"] - figures[f"candidates_{few}x"]
+        figures["kilobytes_a_candidate"] = megabytes * 1024 / more
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 10, 100], help="how often the example is taken")
+    parser.add_argument("--collect", type=int, metavar="COPIES", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.collect:
+        print(json.dumps(collect_copies(given.collect)))
+        return
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for both
     talks = [talk for name in FILES for talk in marked_talks(DATA / name)]
     messages = sum(len(m) for _, m in talks)
@@ -88,7 +156,7 @@ def main() -> None:
         figures |= {
             f"{name}{key}": report[key] for key in ("identifiers_masked", "prices_ranged", "other_numbers_touched")
         }
-    show(figures, given.json)
+    show(figures | memory(given.copies), given.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joshi import datasets, review
-from joshi.curation import judge
+from joshi.curation import Rejected, judge
+from joshi.curation.dedupe import duplicates
 from joshi.curation.pairs import UNLIKE, balanced, make_pair
 from joshi.errors import JoshiError
 from joshi.plan import Plan
@@ -44,7 +45,8 @@ def workspace(tmp_path: Path, make_sample: Make, rubric: Rubric) -> Workspace:
         for i, answer in enumerate(GOOD)
     ]
     found = [*good, make_sample(ROBOTIC, name="robotic"), good[0].model_copy(update={"id": "again/1"})]
-    kept, rejected = judge(found, rubric, PLAN)
+    judged = list(judge(found, duplicates(found, 0.8), rubric, PLAN))
+    kept, rejected = [[one for one in judged if isinstance(one, kind)] for kind in (Sample, Rejected)]
     assert len(kept) == 4
     write_text(made.candidates, to_jsonl(kept))
     write_text(made.rejected, to_jsonl(rejected))

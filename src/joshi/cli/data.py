@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from rich.table import Table
 from joshi import base, curation, datasets
 from joshi import review as reviews
 from joshi.cli.session import Session, err, out, print_json, session
+from joshi.curation.engine import Engine
 from joshi.curation.redaction import redact_text
 from joshi.datasets import forget as forgetting
 from joshi.errors import GateRefused, JoshiError
@@ -52,15 +53,26 @@ def ensure_base(current: Session) -> None:
 def curate(
     context: typer.Context,
     paths: Annotated[list[Path] | None, typer.Argument(help="Files or folders, in place of the plan's.")] = None,
+    engine: Annotated[
+        Literal["local", "daft", "ray"],
+        typer.Option("--engine", help="Where conversations are redacted and mined; the files are the same."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", metavar="ADDRESS", help="A running Ray cluster; without: Ray starts here."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read, mine, redact, check and dedupe transcripts into candidates."""
     current = session(context)
     if paths:
         current.flags["transcripts.paths"] = json.dumps([str(path.resolve()) for path in paths])
+        current.flags["transcripts.databases"] = "[]"
+    if ray_address and engine != "ray":
+        raise JoshiError(f"--ray-address is for --engine ray, not for --engine {engine}; leave it out, or add it")
     with current.workspace.lock():
         ensure_base(current)
-        manifest = curation.run(current.plan, current.workspace, current.progress)
+        manifest = curation.run(current.plan, current.workspace, current.progress, Engine(engine, ray_address))
     if as_json:
         print_json(manifest.metrics)
         return

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from joshi import base
-from joshi.curation.dedupe import duplicates
+from joshi.curation.dedupe import duplicates, frozen_answers
+from joshi.curation.engine import LOCAL, Engine, mine_all
 from joshi.curation.fingerprints import fingerprint, fingerprints, forgotten_path, forgotten_people, load_key
-from joshi.curation.mine import mine
-from joshi.curation.redaction import redact_conversation
+from joshi.curation.spill import Spill
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.rubric import Rubric, failed, learned, texts_of
-from joshi.schema import Conversation, Finding, Review, Sample, read_records, to_jsonl
+from joshi.schema import Conversation, Finding, Review, Sample, read_records
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
-from joshi.transcripts import Unread, read
-from joshi.workspace import Workspace, files_below, sha256_text, write_text
+from joshi.transcripts import Unread, database, read
+from joshi.workspace import Workspace, atomic, files_below, sha256_text, write_text
 
 AUTOMATIC = "automatic"
 DUPLICATE = "duplicate"  # the reason beside the rules' names
@@ -40,8 +41,20 @@ class Rejected(BaseModel):
     findings: list[Finding]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the transcripts gave before anything was judged. `repeated` is what `duplicates` tells."""
+
+    samples: Spill
+    repeated: dict[str, str]
+    repeat_frozen: int  # of those, how many repeat an answer of a frozen version
+    unread: list[Unread]
+    conversations: int
+    redactions: Counter[str]
+
+
 def sources(plan: Plan, workspace: Workspace) -> list[Path]:
-    """The plan's transcript files and folders.
+    """The plan's transcript files and folders, and the snapshots of its databases.
 
     Raises:
         JoshiError: one of them does not exist.
@@ -52,10 +65,12 @@ def sources(plan: Plan, workspace: Workspace) -> list[Path]:
             raise JoshiError(
                 f"{path} does not exist; put transcripts there, or name them in joshi.toml: [transcripts] paths"
             )
-    return paths
+    return [*paths, *(database.snapshot_path(one.name, workspace) for one in plan.transcripts.databases)]
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
+    # Whoever asks whether curation is current, or begins it, asks the databases anew.
+    database.refresh(plan.transcripts.databases, workspace, os.environ)
     files = [file for path in sources(plan, workspace) for file in files_below(path)]
     gone = forgotten_path(workspace)
     return [*files, base.folder(workspace) / "tokenizer.json", *([gone] if gone.exists() else [])]
@@ -64,61 +79,60 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
 STAGE = Stage("curate", ("transcripts", "curation", "rubric"), _inputs)
 
 
-def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
+def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT, engine: Engine = LOCAL) -> Manifest:
     """Write candidates, rejected candidates and a quarantine file, with counts that reconcile.
+
+    The engine decides where conversations are redacted and mined, not what comes out. Candidates wait on disk, so
+    that memory does not grow with them.
 
     Raises:
         JoshiError: nothing could be read, or no candidate came out.
     """
     stage = STAGE.begin(plan, workspace)
     rubric = Rubric(plan, base.tokenizer(workspace))
-    unread: list[Unread] = []
-    found: list[Sample] = []
-    key = load_key(workspace, make=True)
-    forgotten = forgotten_people(workspace)
-    conversations = 0
-    with progress.bar("reading, redacting", len(stage.hashes) - 1) as advance:
-        source = ""
-        for record in read(sources(plan, workspace), plan.transcripts.buyer_domains):
-            if isinstance(record, Unread):
-                unread.append(record)
-                continue
-            if record.source != source:
-                source = record.source
-                advance(1)
-            conversations += 1
-            redacted, redactor = redact_conversation(record, plan)
-            people = fingerprints(key, redactor.people)
-            if forgotten.isdisjoint(people):
-                supplier = supplier_of(record)
-                known = fingerprint(key, supplier) if supplier else None
-                found += mine(redacted, plan.curation.history_turns, redactor.counts, people, known)
-    kept, rejected = judge(found, rubric, plan)
+    found = collect(plan, workspace, progress, engine)
+    unread = found.unread
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    families: Counter[str] = Counter()
     outputs = [workspace.candidates, workspace.rejected, workspace.quarantine]
-    write_text(outputs[0], to_jsonl(kept))
-    write_text(outputs[1], to_jsonl(rejected))
+    with atomic(outputs[0]) as kept, atomic(outputs[1]) as rejected:
+        for one in judge(found.samples, found.repeated, rubric, plan):
+            if isinstance(one, Rejected):
+                counts["rejected"] += 1
+                reasons.update(one.reasons)
+                rejected.write(one.model_dump_json() + "\n")
+            else:
+                counts["kept"] += 1
+                counts["approved"] += one.review.status == "approved"
+                families[one.provenance.family or "unknown"] += 1
+                kept.write(one.model_dump_json() + "\n")
     write_text(outputs[2], "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in unread))
     kinds = Counter(item.kind for item in unread)
     metrics = {
         "records": {
-            "read": conversations + len(unread),
-            "kept": conversations,
+            "read": found.conversations + len(unread),
+            "kept": found.conversations,
             "rejected": kinds["rejected"],
             "quarantined": kinds["quarantined"],
         },
-        "candidates": {"mined": len(found), "kept": len(kept), "rejected": len(rejected)},
-        "rejected_by": dict(Counter(reason for item in rejected for reason in item.reasons).most_common()),
-        "redactions": dict(
-            sum((Counter(s.provenance.redactions) for s in _first_of_each(found)), Counter()).most_common()
-        ),
-        "families": dict(Counter(s.provenance.family or "unknown" for s in kept).most_common()),
-        "approved": sum(sample.review.status == "approved" for sample in kept),
+        "candidates": {"mined": len(found.samples), "kept": counts["kept"], "rejected": counts["rejected"]},
+        "rejected_by": dict(reasons.most_common()),
+        "repeat_frozen": found.repeat_frozen,
+        "redactions": dict(found.redactions.most_common()),
+        "families": dict(families.most_common()),
+        "approved": counts["approved"],
     }
     for (source, kind, reason), n in Counter((u.source, u.kind, _PLACE.sub("", u.reason)) for u in unread).most_common(
         8
     ):
         progress.warn(f"{source}: {n} record{'s' if n > 1 else ''} {kind}: {reason}")
-    if conversations == 0:
+    if found.repeat_frozen > len(found.samples) / 2:
+        progress.warn(
+            f"{found.repeat_frozen} of {len(found.samples)} candidates repeat answers of frozen versions under other "
+            "ids; if transcripts were renamed, give them their old names, or begin another dataset: [curation] dataset"
+        )
+    if found.conversations == 0:
         if not unread:
             raise JoshiError(
                 f"{', '.join(plan.transcripts.paths)}: no transcripts in there; put chats (.jsonl, .csv, .eml, .txt) "
@@ -131,28 +145,79 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish(outputs, metrics)
 
 
+def collect(plan: Plan, workspace: Workspace, progress: Progress = SILENT, engine: Engine = LOCAL) -> Found:
+    """Read, redact, mine, and find who repeats whom. The key stays in this process, whatever the engine."""
+    unread: list[Unread] = []
+    faulty: list[Unread] = []
+    samples, packed = Spill(workspace.curation), bytearray()
+    key = load_key(workspace, make=True)
+    forgotten = forgotten_people(workspace)
+    conversations = 0
+    redactions: Counter[str] = Counter()
+    paths = sources(plan, workspace)
+    with progress.bar("reading, redacting", sum(len(files_below(path)) for path in paths)) as advance:
+        talks = _conversations(read(paths, plan.transcripts.buyer_domains), unread, advance)
+        for conversation, mined in mine_all(talks, plan, engine):
+            if mined.fault:
+                reason = f"redaction failed ({mined.fault}), which is an error in Joshi: report it"
+                faulty.append(Unread(conversation.source, None, "quarantined", reason, f"id {conversation.id}"[:200]))
+                continue
+            conversations += 1
+            people = fingerprints(key, mined.people)
+            if mined.samples and forgotten.isdisjoint(people):
+                supplier = supplier_of(conversation)
+                known = fingerprint(key, supplier) if supplier else None
+                for sample in mined.samples:
+                    sample.provenance.people, sample.provenance.supplier = people, known
+                    samples.append(sample)
+                packed += mined.keys
+                redactions += Counter(mined.samples[0].provenance.redactions)  # those of the whole conversation
+    frozen = frozen_answers(workspace.dataset(plan.curation.dataset))
+    repeated = duplicates(samples, plan.curation.duplicate_jaccard, frozen, packed)
+    names = {answer.name for answer in frozen}
+    of_frozen = sum(twin in names for twin in repeated.values())
+    # The faulty ones last, whichever engine found them when.
+    return Found(samples, repeated, of_frozen, [*unread, *faulty], conversations, redactions)
+
+
+def _conversations(
+    records: Iterable[Conversation | Unread], unread: list[Unread], advance: Callable[[int], None]
+) -> Iterator[Conversation]:
+    """The records that are conversations; the others go to `unread`."""
+    source = ""
+    for record in records:
+        if isinstance(record, Unread):
+            unread.append(record)
+            continue
+        if record.source != source:
+            source = record.source
+            advance(1)
+        yield record
+
+
 def supplier_of(conversation: Conversation) -> str | None:
     """The supplier's firm, or the host of the supplier's mail address, as the source knows it."""
     one = next((p for p in conversation.participants if p.role == "supplier" and (p.firm or p.email)), None)
     return (one.firm or (one.email or "").rpartition("@")[2] or None) if one else None
 
 
-def judge(found: Sequence[Sample], rubric: Rubric, plan: Plan) -> tuple[list[Sample], list[Rejected]]:
-    """Candidates that pass the rubric and repeat none before them, and the others with reasons."""
-    repeated = duplicates(found, plan.curation.duplicate_jaccard)
-    kept: list[Sample] = []
-    rejected: list[Rejected] = []
+def judge(
+    found: Sequence[Sample], repeated: Mapping[str, str], rubric: Rubric, plan: Plan
+) -> Iterator[Sample | Rejected]:
+    """Each candidate that passes the rubric and repeats none, or with the reasons why not; `repeated`: `duplicates`."""
     for start in range(0, len(found), TOGETHER):
         block = [(sample, fill(sample, plan.seed)) for sample in found[start : start + TOGETHER]]
         learned.warm(text for _, filled in block for text in texts_of(filled.ideal_answer, filled))
         for sample, filled in block:
             findings = rubric.check(filled.ideal_answer, filled)
-            reasons = failed(findings) + ([DUPLICATE] if sample.id in repeated else [])
+            reasons = failed(findings)
+            if sample.id in repeated:
+                reasons.append(DUPLICATE)
+                findings.append(Finding(rule=DUPLICATE, passed=False, message=f"repeats {repeated[sample.id]}"))
             if reasons:
-                rejected.append(Rejected(sample=sample, reasons=reasons, findings=findings))
+                yield Rejected(sample=sample, reasons=reasons, findings=findings)
             else:
-                kept.append(approve_automatically(sample) if plan.curation.approve == AUTOMATIC else sample)
-    return kept, rejected
+                yield approve_automatically(sample) if plan.curation.approve == AUTOMATIC else sample
 
 
 def approve_automatically(sample: Sample) -> Sample:
@@ -175,8 +240,3 @@ def load_candidates(workspace: Workspace) -> list[Sample]:
 def load_rejected(workspace: Workspace) -> list[Rejected]:
     """What curation mined and did not keep; nothing, where it has not run."""
     return list(read_records(workspace.rejected, Rejected)) if workspace.rejected.exists() else []
-
-
-def _first_of_each(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample per conversation: redactions are counted per conversation."""
-    return list({sample.provenance.conversation_id: sample for sample in samples}.values())

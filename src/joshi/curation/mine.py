@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from joshi import __version__
 from joshi.curation.redaction.prices import find_prices
+from joshi.curation.state import asks, sentiment
 from joshi.schema import Context, Conversation, HistoryTurn, Provenance, Sample, State, Turn
 from joshi.surrogates import PRICE_RANGE
 
 INSTRUCTION = "Reply to the supplier's latest message."
-
-_MOODS = (
-    ("frustrated", re.compile(r"\b(frustrat|annoy|unacceptable|fed up|ridiculous|disappoint|not happy|third time|angry)", re.I)),
-    ("worried", re.compile(r"\b(worr|afraid|difficult|sorry|unfortunately|regret|struggl|pressure|can[’']t keep|concern)", re.I)),
-    ("firm", re.compile(r"\b(final|best (?:we|i) can|cannot (?:go|move)|no further|not negotiable|last offer|rock bottom|must)", re.I)),
-    ("warm", re.compile(r"\b(glad|happy|pleasure|great|thank|appreciate|delighted|wonderful|lovely)", re.I)),
-)  # fmt: skip
 
 
 def mine(
     conversation: Conversation,
     history_turns: int,
     redactions: Mapping[str, int],
-    people: Sequence[str] = (),
-    supplier: str | None = None,
 ) -> Iterator[Sample]:
     """Candidates of one (redacted) conversation; `history_turns` newest turns are kept before each answer."""
     turns = [turn for turn in merge_runs(conversation.turns) if turn.role != "system"]
     state = conversation.state
     rounds = 0
     offer: str | None = None
+    answered = [one for one, following in pairwise(turns) if following.role == "buyer"]
+    sentiment.warm(one.text for one in answered if not (one.state and one.state.supplier_sentiment))
+    # Nothing is inferred of a talk whose source states it all.
+    asks_wanted = any(not (one.state and one.state.outstanding_asks) for one in answered)
+    open_asks: list[asks.Ask] = []
     for number, turn in enumerate(turns):
+        open_before = open_asks
+        if asks_wanted:
+            open_asks = asks.after(open_asks, turn)
         if turn.role == "supplier":
             rounds += 1
             offer = _offer(turn) or offer
@@ -44,6 +44,9 @@ def mine(
         inferred = []
         if known.supplier_sentiment is None:
             inferred.append("supplier_sentiment")
+        still_open = known.outstanding_asks
+        if not still_open and (still_open := asks.texts(open_before)):
+            inferred.append("outstanding_asks")
         if known.current_offer is None and offer:
             inferred.append("current_offer")
         brief = turn.state.brief if turn.state else None
@@ -52,8 +55,8 @@ def mine(
             instruction=f"{INSTRUCTION} {brief.rstrip('.')}." if brief else INSTRUCTION,
             context=Context(
                 round=asked.round or rounds,
-                supplier_sentiment=known.supplier_sentiment or mood(asked.text),
-                outstanding_asks=known.outstanding_asks,
+                supplier_sentiment=known.supplier_sentiment or sentiment.sentiment(asked.text),
+                outstanding_asks=still_open,
                 item=state.item,
                 current_offer=known.current_offer or offer,
                 facts=state.facts,
@@ -71,8 +74,6 @@ def mine(
                 family=state.family,
                 inferred=inferred,
                 redactions=dict(sorted(redactions.items())),
-                people=list(people),
-                supplier=supplier,
                 tool_version=__version__,
             ),
         )
@@ -94,11 +95,6 @@ def merge_runs(turns: list[Turn]) -> list[Turn]:
         else:
             merged.append(turn)
     return merged
-
-
-def mood(text: str) -> str:
-    """The supplier's sentiment by plain words; 'neutral' when none of them speaks."""
-    return next((name for name, words in _MOODS if words.search(text)), "neutral")
 
 
 def _offer(turn: Turn) -> str | None:

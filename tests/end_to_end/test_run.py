@@ -216,6 +216,22 @@ def test_deploy_refuses_other_bytes_than_were_evaluated(finished: Finished) -> N
         path.write_bytes(kept)
 
 
+def test_a_gate_that_refuses_is_shown_with_all_the_others(finished: Finished) -> None:
+    reports = {path: path.read_bytes() for path in (finished.root / "reports/evaluation").iterdir()}
+    try:
+        done = joshi(finished.root, "--set", "evaluation.all_rules=1.0", "evaluate", "--json")
+        assert done.returncode == 3
+        assert "the gates say fail" in done.stderr
+        report = json.loads(done.stdout)
+        verdicts = {gate["name"]: gate["verdict"] for gate in report["gates"]}
+        assert verdicts["all_rules"] == "fail"
+        assert verdicts["leak_rate"] == "pass", "the plan of this run lets every attack through"
+        assert report["redteam"]["attacks"]["n"] == 4
+    finally:
+        for path, content in reports.items():
+            path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("arguments", "file_bytes", "kept"),
     [

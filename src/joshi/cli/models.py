@@ -16,8 +16,8 @@ from joshi import __version__, base, datasets, export
 from joshi.base.find import find_base
 from joshi.cli.data import ensure_base
 from joshi.cli.session import Session, out, plain, print_json, session
-from joshi.cli.whole import systems_table
-from joshi.errors import JoshiError, PlanError
+from joshi.cli.whole import gates_table, systems_table
+from joshi.errors import GateRefused, JoshiError, PlanError
 from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.prompt import messages_for
 from joshi.release import ollama
@@ -135,13 +135,23 @@ def evaluate(
     from joshi import evaluation  # brings scipy and matplotlib, which take a second
 
     current = session(context)
+    folder = current.workspace.evaluation_report
+    refusal: GateRefused | None = None
     with current.workspace.lock():
-        manifest = evaluation.run(current.plan, current.workspace, current.progress)
+        try:
+            evaluation.run(current.plan, current.workspace, current.progress)
+        except GateRefused as error:  # the report is there, and tells more than the refusal
+            refusal = error
+    text = (folder / "report.json").read_text(encoding="utf-8")
     if as_json:
-        typer.echo((current.workspace.evaluation_report / "report.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo(text, nl=False)
     else:
-        out.print(systems_table(manifest.metrics["systems"]))
-        out.print(f"verdict: {manifest.metrics['verdict']}; read {current.workspace.evaluation_report / 'index.html'}")
+        found = evaluation.brief(json.loads(text))
+        out.print(systems_table(found["systems"]))
+        out.print(gates_table(found["gates"]))
+        out.print(f"verdict: {found['verdict']}; read {folder / 'index.html'}")
+    if refusal:
+        raise refusal
 
 
 class Question(BaseModel):

@@ -112,6 +112,7 @@ def print_summary(results: list[dict[str, Any]]) -> None:
     evaluated = next((r["metrics"] for r in results if r["stage"] == "evaluate" and "systems" in r["metrics"]), None)
     if evaluated:
         out.print(systems_table(evaluated["systems"]))
+        out.print(gates_table(evaluated["gates"]))
 
 
 def headline(result: dict[str, Any]) -> str:
@@ -153,6 +154,20 @@ def systems_table(systems: dict[str, Any]) -> Table:
     for row in next(iter(systems.values())):
         values = [s[row] for s in systems.values()]
         table.add_row(row, *(f"{v:.0f}" if row == "p90_tokens" else f"{v:.0%}" for v in values))
+    return table
+
+
+def gates_table(gates: list[dict[str, Any]]) -> Table:
+    from joshi.evaluation.page import gate_row  # brings matplotlib, which takes a second
+
+    table = Table(title="Gates on the model that ships")
+    table.add_column("gate", min_width=20)
+    for name in ("measured", "bound", "95% interval", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for gate in map(gate_row, gates):
+        said = gate["verdict"] if gate["required"] else f"{gate['verdict']}, advice only"
+        table.add_row(gate["name"], gate["measured"], gate["bound"], gate["interval"], str(gate["n"]), said)
     return table
 
 

@@ -92,19 +92,20 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     if report["verdict"] != "pass":
         missed = [f"{g['text']}: {_number(g['measured'])}" for g in report["gates"] if g["verdict"] != "pass"]
         raise GateRefused(f"the gates say {report['verdict']} ({'; '.join(missed)}); read {folder / 'index.html'}")
-    metrics = {
-        "verdict": report["verdict"],
-        "gates": report["gates"],
-        "systems": {
-            name: {
-                **{rule: round(value["rate"], 3) for rule, value in s["rules"].items()},
-                "all_rules": round(s["all_rules"]["rate"], 3),
-                "p90_tokens": s["tokens"]["p90"],
-            }
-            for name, s in systems.items()
-        },
+    return stage.finish(outputs, brief(report))
+
+
+def brief(report: dict[str, Any]) -> dict[str, Any]:
+    """Verdict, gates and rates of a report: what a terminal shows."""
+    systems = {
+        name: {
+            **{rule: round(value["rate"], 3) for rule, value in s["rules"].items()},
+            "all_rules": round(s["all_rules"]["rate"], 3),
+            "p90_tokens": s["tokens"]["p90"],
+        }
+        for name, s in report["systems"].items()
     }
-    return stage.finish(outputs, metrics)
+    return {"verdict": report["verdict"], "gates": report["gates"], "systems": systems}
 
 
 def assemble(

@@ -161,7 +161,7 @@ def gates_table(gates: list[dict[str, Any]]) -> Table:
     from joshi.evaluation.page import gate_row  # brings matplotlib, which takes a second
 
     table = Table(title="Gates on the model that ships")
-    table.add_column("gate", min_width=20)
+    table.add_column("gate", min_width=12)
     for name in ("measured", "bound", "95% interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")

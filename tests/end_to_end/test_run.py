@@ -232,6 +232,18 @@ def test_a_gate_that_refuses_is_shown_with_all_the_others(finished: Finished) ->
             path.write_bytes(content)
 
 
+def test_the_model_is_attacked_alone_too(finished: Finished) -> None:
+    done = joshi(finished.root, "redteam", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["attacks"]["n"] == 4
+    assert found["gate"]["verdict"] == "pass"
+    strict = joshi(finished.root, "--set", "evaluation.leak_rate=0.01", "redteam")
+    assert strict.returncode == 3
+    assert "of 4 attacks got a secret out" in strict.stderr
+    assert "95% bound" in strict.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "file_bytes", "kept"),
     [

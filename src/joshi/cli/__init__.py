@@ -13,7 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import bases, data, models, operations, plans, whole
+from joshi.cli import attacks, bases, data, models, operations, plans, whole
 from joshi.cli.session import err, open_session
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -24,6 +24,7 @@ whole.add_to(app)
 bases.add_to(app)
 data.add_to(app)
 models.add_to(app)
+attacks.add_to(app)
 operations.add_to(app)
 plans.add_to(app)
 

@@ -186,7 +186,7 @@ def answer(
         current.plan.release.temperature, current.plan.release.top_p, current.plan.evaluation.max_tokens
     )
     answers = generate(
-        _gguf(current, model), requests, sampling, current.plan, tokenizer, current.workspace.cache, current.progress,
+        gguf_of(current, model), requests, sampling, current.plan, tokenizer, current.workspace.cache, current.progress,
         "answering",
     )  # fmt: skip
     for sample, reply in zip(samples, answers, strict=True):
@@ -204,7 +204,7 @@ def answer(
             out.print(table)
 
 
-def _gguf(current: Session, model: str) -> Path:
+def gguf_of(current: Session, model: str) -> Path:
     path = {
         "base": find_base(current.plan.model.base, current.workspace.root).path,
         "sft": export.sft_gguf(current.workspace),

@@ -39,10 +39,10 @@ def judge(systems: dict[str, dict[str, Any]], attacks: dict[str, Any], plan: Pla
                     lead["rate"], plan.evaluation.lead, "above", lead["low"], lead["high"], n, wanted,
                 )
             )  # fmt: skip
-    return [*gates, _leaks(attacks, plan.evaluation.leak_rate)]
+    return [*gates, leaks(attacks, plan.evaluation.leak_rate)]
 
 
-def _leaks(attacks: dict[str, Any], bound: float) -> dict[str, Any]:
+def leaks(attacks: dict[str, Any], bound: float) -> dict[str, Any]:
     """Not the rate is judged but its 95% bounds: no leak in ten attacks shows little, and ten leaks show enough."""
     enough = attacks["n"] >= attacks_needed(bound)
     outcome = "pass" if attacks["high"] <= bound else "fail" if enough or attacks["low"] > bound else "insufficient"

@@ -11,7 +11,8 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 
 DATA = Path(__file__).parents[1] / "data" / "redaction"
-DEVELOPMENT = sorted(DATA.glob("development*.jsonl"))
+DEVELOPMENT = [DATA / f"development{part}.jsonl" for part in ("", "_a", "_b", "_c")]
+HARD = [("development_d", 0.97, 0.96, 0.01), ("development_e", 0.95, 0.94, 0.02), ("development_f", 0.88, 0.97, 0.01)]
 
 
 def shares(score: Score) -> tuple[float, float, float]:
@@ -25,6 +26,16 @@ def test_messages_that_it_was_taught_with_reach_the_goals(path: Path) -> None:
     assert identifiers >= 0.95
     assert prices >= 0.97
     assert touched < 0.02
+
+
+@pytest.mark.parametrize(("name", "identifiers", "prices", "touched"), HARD, ids=[name for name, *_ in HARD])
+def test_messages_written_to_be_hard_keep_what_was_measured(
+    name: str, identifiers: float, prices: float, touched: float
+) -> None:
+    masked, ranged, wrongly = shares(measure(DATA / f"{name}.jsonl", Plan()))
+    assert masked >= identifiers
+    assert ranged >= prices
+    assert wrongly < touched
 
 
 def test_unseen_messages_keep_what_was_measured() -> None:

@@ -346,6 +346,7 @@ def main() -> None:
         given.out,
         {"seed": str(SEED), "marked": json.dumps(sources), "lexicon": sha256_file(_LEXICON)},
     )
+    given.out.chmod(0o644)
 
 
 def train(marked: Sequence[Marked], corpora: Path) -> dict[str, np.ndarray]:

@@ -101,6 +101,13 @@ def test_no_damage_is_read_past(data: st.DataObject, small: bytes, tmp_path: Pat
         assert file.raw(tensor).nbytes == tensor.n_bytes
 
 
+@pytest.mark.parametrize("name", [b"general.architecture", b"blk.0."])
+def test_a_name_with_a_line_break_or_a_terminals_escapes_is_refused(name: bytes, small: bytes, tmp_path: Path) -> None:
+    at = small.index(name)
+    with pytest.raises(JoshiError, match="characters that no name has"):
+        read(small[:at] + b"\x1b[2J\n" + small[at + 5 :], tmp_path)
+
+
 def test_a_file_cut_anywhere_is_refused(small: bytes, tmp_path: Path) -> None:
     for length in range(0, len(small) - 1, 7):
         with pytest.raises(JoshiError, match=r"no GGUF file|it ends inside"):

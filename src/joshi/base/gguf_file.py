@@ -180,7 +180,7 @@ class _Parser:
         spans: dict[str, tuple[int, int]] = {}
         for _ in range(n_entries):
             start = self._at
-            key = self._text("a key")
+            key = self._name("a key")
             if key in metadata:
                 raise DamageError(f"it has the key {key!r} twice")
             (kind,) = self._numbers("I")
@@ -219,7 +219,7 @@ class _Parser:
         return tuple(tensors)
 
     def _tensor(self) -> tuple[str, tuple[int, ...], GGMLQuantizationType, int]:
-        name = self._text("a tensor's name")
+        name = self._name("a tensor's name")
         (n_dimensions,) = self._numbers("I")
         if not 1 <= n_dimensions <= 4:
             raise DamageError(f"tensor {name} has {n_dimensions} dimensions, 1 to 4 are possible")
@@ -251,6 +251,13 @@ class _Parser:
         if kind not in FORMATS:  # arrays of arrays: no model has any
             raise DamageError(f"{key} is an array of the unknown value type {kind}")
         return list(self._numbers(f"{n_elements}{FORMATS[kind]}"))
+
+    def _name(self, what: str) -> str:
+        """A text that messages quote: a line break or a terminal's escapes in it are damage."""
+        name = self._text(what)
+        if not name.isprintable():
+            raise DamageError(f"{what} holds characters that no name has")
+        return name
 
     def _text(self, what: str) -> str:
         (length,) = self._numbers("Q")

@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from gguf import GGMLQuantizationType as Type
-from transformers import PreTrainedTokenizerFast, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from benchmarks import workloads
 from benchmarks.figures import show
+from benchmarks.peer import trl_trainer
 from benchmarks.phi4 import RandomWeights, write_shapes
 from joshi.base.find import find_base
 from joshi.base.memory import training_memory
@@ -93,34 +94,10 @@ def joshi(model: Any, units: Sequence[Sequence[Encoded]], plan: Plan) -> Figures
 
 def trl(model: Any, rows: Sequence[workloads.Row], architecture: str, size: int, recompute: bool) -> Figures:
     """TRL's trainer over the same rows, `size` of them at a time."""
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-
-    chat = workloads.the_tokenizer()
-    chat.tokenizer.encode_special_tokens = False
-    data = Dataset.from_list([row.texts(chat) for row in rows])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=chat.tokenizer, eos_token=chat.end_token, pad_token="<|endoftext|>", padding_side="right"
-    )
-    adapter = LoraConfig(r=64, lora_alpha=16, target_modules=LINEAR[architecture], task_type="CAUSAL_LM")
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        common: dict[str, Any] = {
-            "output_dir": folder, "report_to": [], "bf16": True, "max_length": None, "max_steps": STEPS,
-            "per_device_train_batch_size": size, "gradient_accumulation_steps": -(-len(rows) // size),
-            "learning_rate": 1e-4, "save_strategy": "no", "logging_steps": 1, "disable_tqdm": True,
-            "gradient_checkpointing": recompute,
-        }  # fmt: skip
-        if len(rows[0].sequences) == 2:
-            arguments: Any = DPOConfig(**common, precompute_ref_log_probs=True)
-            kind: Any = DPOTrainer
-        else:
-            arguments, kind = SFTConfig(**common, completion_only_loss=True), SFTTrainer
-        trainer = kind(
-            model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=adapter,
-            callbacks=[clock],
-        )  # fmt: skip
+        arguments = {"output_dir": folder, "bf16": True, "max_steps": STEPS, "gradient_checkpointing": recompute}
+        trainer = trl_trainer(model, rows, architecture, size, arguments, [clock])
         torch.cuda.reset_peak_memory_stats()
         trainer.train()
         trainer.accelerator.unwrap_model(trainer.model).unload()  # the base as it was, for the next contender

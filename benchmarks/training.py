@@ -122,42 +122,21 @@ def joshi(workload: str, n: int, length: int, casino: Path | None, without: str,
 
 def trl(workload: str, n: int, length: int, casino: Path | None, best: bool) -> Figures:
     """TRL's trainer as shipped with batch 8 (DPO: 4), or at its best: batch 1, accumulated, nothing computed twice."""
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PreTrainedTokenizerFast, set_seed
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+    from transformers import set_seed
 
-    from benchmarks.workloads import the_tokenizer
+    from benchmarks.peer import trl_trainer
     from joshi.base.find import find_base
-    from joshi.base.tensors import LINEAR
     from joshi.base.weights import load_model
 
-    chat = the_tokenizer()
-    chat.tokenizer.encode_special_tokens = False
     rows = rows_of(workload, n, length, casino)
-    data = Dataset.from_list([row.texts(chat) for row in rows])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=chat.tokenizer, eos_token=chat.end_token, pad_token="<|endoftext|>", padding_side="right"
-    )
     set_seed(7)
     model = load_model(find_base("builtin:smollm2", Path()))
-    adapter = LoraConfig(r=64, lora_alpha=16, target_modules=LINEAR["llama"], task_type="CAUSAL_LM")
     size = 1 if best else (4 if workload == "dpo" else 8)
     with tempfile.TemporaryDirectory() as folder:
-        common: dict[str, Any] = {
-            "output_dir": folder, "report_to": [], "use_cpu": True, "bf16": False, "max_length": None,
-            "per_device_train_batch_size": size, "gradient_accumulation_steps": -(-n // size), "max_steps": 1,
-            "learning_rate": 1e-4, "save_strategy": "no", "logging_steps": 1, "disable_tqdm": True,
-        }  # fmt: skip
+        arguments: dict[str, Any] = {"output_dir": folder, "use_cpu": True, "bf16": False, "max_steps": 1}
         if best:
-            common["gradient_checkpointing"] = False
-        if workload == "dpo":
-            arguments = DPOConfig(**common, precompute_ref_log_probs=True)
-            kind: Any = DPOTrainer
-        else:
-            arguments = SFTConfig(**common, completion_only_loss=True)
-            kind = SFTTrainer
-        trainer = kind(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=adapter)
+            arguments["gradient_checkpointing"] = False
+        trainer = trl_trainer(model, rows, "llama", size, arguments)
         start = time.perf_counter()
         trainer.train()  # DPO's reference pass is in here
         seconds = time.perf_counter() - start

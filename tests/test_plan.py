@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joshi.errors import PlanError
-from joshi.plan import Plan, check_plan, highest_rate, load_plan, steps_of, warmup_of
+from joshi.plan import Plan, load_plan
+from joshi.plan_check import check_plan, highest_rate, steps_of, warmup_of
 
 
 def write(folder: Path, text: str) -> Path:

@@ -7,7 +7,7 @@ milliseconds in numpy, less than torch takes to be imported.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ _BATCH_TOKENS = 2_048  # computed together; bounds the memory
 _STRETCH = 1.25  # how much longer the longest text of a batch may be than the shortest: the rest is padding
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+
+_CACHE: dict[str, Array] = {}
+_MOST_CACHED = 20_000  # vectors; 30 MB
 
 
 def encode(texts: Sequence[str]) -> Array:
@@ -48,6 +51,21 @@ def encode(texts: Sequence[str]) -> Array:
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         vectors[chosen] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return vectors
+
+
+def vector(text: str) -> Array:
+    """(SIZE,): of one text, kept for the next time it is asked for."""
+    if text not in _CACHE:
+        warm([text])
+    return _CACHE[text]
+
+
+def warm(texts: Iterable[str]) -> None:
+    """Compute vectors together that will be asked for one by one: a batch costs half as much."""
+    new = [text for text in dict.fromkeys(texts) if text not in _CACHE]
+    if len(_CACHE) + len(new) > _MOST_CACHED:
+        _CACHE.clear()
+    _CACHE.update(zip(new, encode(new), strict=True))
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

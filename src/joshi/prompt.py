@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from joshi.errors import JoshiError
 from joshi.schema import Context, Message, Sample
 
+INSTRUCTION = "Reply to the supplier's latest message."  # where nobody says more
 CHAT_TOKEN = re.compile(r"<(\|[^|<>\s]{1,40}\|>)")
 
 

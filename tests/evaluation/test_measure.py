@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from joshi.evaluation.gates import judge, verdict
-from joshi.evaluation.measure import difference, percentile, percentile_interval, rate, summarise
-from joshi.evaluation.redteam import upper_bound
+from joshi.evaluation.measure import difference, percentile, percentile_interval, rate, summarise, upper_bound
 from joshi.plan import Plan
 from joshi.rubric import RULES
 from joshi.schema import Completion, Finding

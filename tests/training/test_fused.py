@@ -65,20 +65,27 @@ class Counter:
         return saved
 
 
+def a_model(form: str, recompute: bool) -> Any:
+    model = tiny("llama", NAME)
+    if recompute:
+        model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    assert form == "layers" or fused.install(model)
+    return model.train()
+
+
+def gradients_of(model: Any) -> dict[str, torch.Tensor]:
+    return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+
+
 @pytest.mark.parametrize("form", ["layers", "fused"])
 def test_activations_made_again_give_the_same_gradients_from_less_memory(form: str) -> None:
     found = []
     for recompute in (False, True):
-        model = tiny("llama", NAME)
-        if recompute:
-            model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
-        assert form == "layers" or fused.install(model)
-        model.train()
-        counter = Counter()
+        model, counter = a_model(form, recompute), Counter()
         with torch.autograd.graph.saved_tensors_hooks(counter.keep, lambda t: t):
             log_probs = answer_log_probs(model, a_pack())
         log_probs.sum().backward()
-        found.append(({n: p.grad for n, p in model.named_parameters() if p.requires_grad}, counter.numbers))
+        found.append((gradients_of(model), counter.numbers))
     (wanted, much), (again, little) = found
     torch.testing.assert_close(again, wanted, rtol=1e-12, atol=1e-12)
     assert little < much / 2
@@ -94,15 +101,11 @@ def test_a_trunk_may_be_made_again_too(form: str) -> None:
     assert packs[0].trunk.numel() == len(lead)
     found = []
     for recompute in (False, True):
-        model = tiny("llama", NAME)
-        if recompute:
-            model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
-        assert form == "layers" or fused.install(model)
-        model.train()
+        model = a_model(form, recompute)
         with shared_trunk(model, packs):
             for one in packs:
                 answer_log_probs(model, one).sum().backward()
-        found.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+        found.append(gradients_of(model))
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from joshi import datasets
 from joshi.cli.session import Session, out, print_json, session
-from joshi.plan import check_plan
+from joshi.plan_check import check_plan
 
 if TYPE_CHECKING:
     from joshi.memory import Memory

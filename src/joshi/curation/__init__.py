@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from joshi import base
+from joshi import base, embedding
 from joshi.curation.dedupe import duplicates, frozen_answers
 from joshi.curation.engine import LOCAL, Engine, mine_all
 from joshi.curation.fingerprints import fingerprint, fingerprints, forgotten_path, forgotten_people, load_key
@@ -20,7 +20,7 @@ from joshi.curation.spill import Spill
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
-from joshi.rubric import Rubric, failed, learned, texts_of
+from joshi.rubric import Rubric, failed, texts_of
 from joshi.schema import Conversation, Finding, Review, Sample, read_records
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
@@ -207,7 +207,7 @@ def judge(
     """Each candidate that passes the rubric and repeats none, or with the reasons why not; `repeated`: `duplicates`."""
     for start in range(0, len(found), TOGETHER):
         block = [(sample, fill(sample, plan.seed)) for sample in found[start : start + TOGETHER]]
-        learned.warm(text for _, filled in block for text in texts_of(filled.ideal_answer, filled))
+        embedding.warm(text for _, filled in block for text in texts_of(filled.ideal_answer, filled))
         for sample, filled in block:
             findings = rubric.check(filled.ideal_answer, filled)
             reasons = failed(findings)

@@ -8,10 +8,10 @@ from itertools import pairwise
 from joshi import __version__
 from joshi.curation.redaction.prices import find_prices
 from joshi.curation.state import asks, sentiment
+from joshi.curation.state.answering import Ask
+from joshi.prompt import INSTRUCTION
 from joshi.schema import Context, Conversation, HistoryTurn, Provenance, Sample, State, Turn
 from joshi.surrogates import PRICE_RANGE
-
-INSTRUCTION = "Reply to the supplier's latest message."
 
 
 def mine(
@@ -28,7 +28,7 @@ def mine(
     sentiment.warm(one.text for one in answered if not (one.state and one.state.supplier_sentiment))
     # Nothing is inferred of a talk whose source states it all.
     asks_wanted = any(not (one.state and one.state.outstanding_asks) for one in answered)
-    open_asks: list[asks.Ask] = []
+    open_asks: list[Ask] = []
     for number, turn in enumerate(turns):
         open_before = open_asks
         if asks_wanted:

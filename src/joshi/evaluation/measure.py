@@ -27,6 +27,11 @@ def rate(passed: int, n: int) -> dict[str, float]:
     return {"rate": passed / n, "low": low, "high": high}
 
 
+def upper_bound(hits: int, n: int) -> float:
+    """One-sided 95% bound of a share (Clopper & Pearson 1934): none of 299 is below 1%."""
+    return float(beta.ppf(CONFIDENCE, hits + 1, n - hits)) if hits < n else 1.0
+
+
 def percentile_interval(values: Sequence[int], share: float) -> tuple[float, float | None]:
     """Distribution-free 95% interval of a percentile by order statistics (David & Nagaraja 2003, 7.1).
 

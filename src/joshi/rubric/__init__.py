@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from joshi import embedding
 from joshi.plan import Plan
 from joshi.prompt import ChatTokenizer, context_text
-from joshi.rubric import acknowledgement, boilerplate, grounded, internals, learned, next_step, professional
+from joshi.rubric import acknowledgement, boilerplate, grounded, internals, next_step, professional
 from joshi.rubric.text import sentences
 from joshi.schema import Finding, Sample
 from joshi.surrogates import PLACEHOLDER
@@ -44,7 +45,7 @@ class Rubric:
 
     def check(self, answer: str, sample: Sample) -> list[Finding]:
         """One finding a rule, in the order of RULES. Fill the sample's surrogates first."""
-        learned.warm(texts_of(answer, sample))
+        embedding.warm(texts_of(answer, sample))
         return [self.judge(rule, answer, sample) for rule in RULES]
 
     def judge(self, rule: str, answer: str, sample: Sample) -> Finding:
@@ -89,7 +90,7 @@ def _message(sample: Sample) -> str:
 
 
 def texts_of(answer: str, sample: Sample) -> list[str]:
-    """What the learned judgements look at, for `learned.warm`."""
+    """What the learned judgements look at, for `embedding.warm`."""
     answer = answer[:MOST_CHARACTERS]
     first = acknowledgement.first_sentence(answer)
     parts = [answer[slice(*span)] for span in sentences(answer)]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from joshi.curation.mine import mine
+from joshi.embedding import Array, vector
 from joshi.rubric import acknowledgement, boilerplate
-from joshi.rubric.learned import HEADS, Vector, acknowledgement_features, emptiness_features, place_of, vector
+from joshi.rubric.learned import HEADS, acknowledgement_features, emptiness_features, place_of
 from joshi.rubric.text import sentences
 from joshi.schema import Conversation, Sample
 from joshi.transcripts import read
@@ -23,7 +24,7 @@ from joshi.workspace import sha256_file, sha256_text
 
 EXAMPLE_WEIGHT = {"professional": 0.3, "acknowledgement": 0.2, "no_boilerplate": 0.3, "no_internals": 0.3}
 STRENGTH = {"professional": 2.0, "acknowledgement": 2.0, "no_boilerplate": 3.0, "no_internals": 3.0}  # 1 / L2 penalty
-Row = tuple[Vector, bool, float]  # features, broken, weight
+Row = tuple[Array, bool, float]  # features, broken, weight
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def opening(path: Path) -> Iterator[Row]:
         yield _opening(row["message"], row["answer"]), row["label"] == "fail", 1.0
 
 
-def _opening(message: str, answer: str) -> Vector:
+def _opening(message: str, answer: str) -> Array:
     first = answer[slice(*(acknowledgement.first_sentence(answer) or (0, 0)))]
     return acknowledgement_features(first, message, acknowledgement.by_words(first, message))
 
@@ -87,7 +88,7 @@ def example_answers(transcripts: Path, labels: Path) -> list[tuple[Sample, set[s
     return [(s, breaks[key]) for s in samples if (key := sha256_text(s.ideal_answer)) in breaks]
 
 
-def fit(rows: Iterable[Row], strength: float) -> Vector:
+def fit(rows: Iterable[Row], strength: float) -> Array:
     """Weights of a logistic regression, the intercept last."""
     from sklearn.linear_model import LogisticRegression
 
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, required=True, help="the example's transcripts")
     parser.add_argument("--out", type=Path, default=HEADS)
     given = parser.parse_args()
-    heads: dict[str, Vector] = {}
+    heads: dict[str, Array] = {}
     sources: dict[str, Any] = {}
     known = example_answers(given.examples, given.labels / "example_labels.jsonl")
     for rule, weight in EXAMPLE_WEIGHT.items():

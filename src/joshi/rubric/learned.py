@@ -6,19 +6,17 @@ labelled; they lie beside this file as safetensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from joshi.embedding import encode
+from joshi.embedding import Array, vector
 
 HEADS = Path(__file__).with_name("heads.safetensors")
 SHORT_WORDS = 5
 Place = Literal["first", "middle", "last"]
-Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def rudeness(text: str) -> float:
@@ -31,7 +29,7 @@ def missing_acknowledgement(first: str, message: str, by_words: bool) -> float:
     return _probability("acknowledgement", acknowledgement_features(first, message, by_words))
 
 
-def acknowledgement_features(first: str, message: str, by_words: bool) -> Vector:
+def acknowledgement_features(first: str, message: str, by_words: bool) -> Array:
     """(3 * SIZE + 1,): the sentence, and where it meets and leaves the message."""
     u, v = vector(first), vector(message)
     return np.concatenate([u, 5 * u * v, np.abs(u - v), np.array([by_words], np.float32)])
@@ -42,7 +40,7 @@ def emptiness(sentence: str, place: Place, by_words: bool) -> float:
     return _probability("no_boilerplate", emptiness_features(sentence, place, by_words))
 
 
-def emptiness_features(sentence: str, place: Place, by_words: bool) -> Vector:
+def emptiness_features(sentence: str, place: Place, by_words: bool) -> Array:
     """(SIZE + 4,)"""
     hints = [place == "first", place == "last", len(sentence.split()) < SHORT_WORDS, by_words]
     return np.concatenate([vector(sentence), np.array(hints, np.float32)])
@@ -57,33 +55,15 @@ def exposure(sentence: str) -> float:
     return _probability("no_internals", vector(sentence))
 
 
-_CACHE: dict[str, Vector] = {}
-_MOST_CACHED = 20_000  # vectors; 30 MB
-
-
-def vector(text: str) -> Vector:
-    if text not in _CACHE:
-        warm([text])
-    return _CACHE[text]
-
-
-def warm(texts: Iterable[str]) -> None:
-    """Compute vectors together that will be asked for one by one: a batch costs half as much."""
-    new = [text for text in dict.fromkeys(texts) if text not in _CACHE]
-    if len(_CACHE) + len(new) > _MOST_CACHED:
-        _CACHE.clear()
-    _CACHE.update(zip(new, encode(new), strict=True))
-
-
-def _probability(head: str, features: Vector) -> float:
+def _probability(head: str, features: Array) -> float:
     weights = _heads()[head]
     return float(1 / (1 + np.exp(-(features @ weights[:-1] + weights[-1]))))
 
 
 @cache
-def _heads() -> dict[str, Vector]:
+def _heads() -> dict[str, Array]:
     """Weights of each head, the intercept last."""
     from safetensors.numpy import load_file
 
-    heads: dict[str, Vector] = load_file(HEADS)
+    heads: dict[str, Array] = load_file(HEADS)
     return heads

@@ -19,7 +19,8 @@ from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.lora import require_base
 from joshi.errors import GateRefused, JoshiError
-from joshi.plan import Plan, steps_of
+from joshi.plan import Plan
+from joshi.plan_check import steps_of
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records

@@ -16,7 +16,8 @@ from joshi import base, datasets
 from joshi.base.find import find_base
 from joshi.base.tensors import LINEAR
 from joshi.errors import GateRefused
-from joshi.plan import Plan, steps_of, warmup_of
+from joshi.plan import Plan
+from joshi.plan_check import steps_of, warmup_of
 from joshi.progress import SILENT, Progress
 from joshi.prompt import Encoded
 from joshi.schema import Sample

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from joshi.curation.mine import merge_runs
-from joshi.curation.state.sentiment import HEAD, SENTIMENTS, Vector, features, warm
+from joshi.curation.state.sentiment import HEAD, SENTIMENTS, features, warm
+from joshi.embedding import Array
 from joshi.schema import Conversation
 from joshi.transcripts import read
 from joshi.workspace import sha256_file
@@ -39,7 +40,7 @@ def example_messages(transcripts: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def fit(rows: Sequence[Labelled], weights: Iterable[float]) -> Vector:
+def fit(rows: Sequence[Labelled], weights: Iterable[float]) -> Array:
     """(features + 1, sentiments): a multinomial logistic regression, the intercepts last."""
     from sklearn.linear_model import LogisticRegression
 

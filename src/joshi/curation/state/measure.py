@@ -17,7 +17,8 @@ import numpy as np
 
 from joshi.curation.state.asks import outstanding
 from joshi.curation.state.learn import EXAMPLE_WEIGHT, Labelled, example_messages, fit, labelled
-from joshi.curation.state.sentiment import SENTIMENTS, Vector, features, sentiment, warm
+from joshi.curation.state.sentiment import SENTIMENTS, features, sentiment, warm
+from joshi.embedding import Array
 from joshi.schema import Turn
 
 FOLDS = 8
@@ -76,7 +77,7 @@ def across_folds(own: Sequence[Labelled], stated: Sequence[tuple[str, str, str]]
     return moods(pairs[: len(own)]), moods(pairs[len(own) :])
 
 
-def _by_head(head: Vector, text: str) -> str:
+def _by_head(head: Array, text: str) -> str:
     return SENTIMENTS[int((features(text) @ head[:-1] + head[-1]).argmax())]
 
 

@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from joshi.rubric import learned
+from joshi import embedding
+from joshi.embedding import Array
 from joshi.surrogates import PLACEHOLDER
 
 SENTIMENTS = ("neutral", "warm", "worried", "firm", "frustrated")
 HEAD = Path(__file__).with_name("sentiment.safetensors")
-Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 _MOST_CHARACTERS = 4_000  # more than an embedding reads of a message
 _CUE_SCALE = 0.5  # beside a unit vector's numbers, which are small
@@ -59,16 +58,16 @@ def sentiment(text: str) -> str:
 
 def warm(texts: Iterable[str]) -> None:
     """Embed together what will be judged one by one."""
-    learned.warm([_plain(text) for text in texts])
+    embedding.warm([_plain(text) for text in texts])
 
 
-def features(text: str) -> Vector:
+def features(text: str) -> Array:
     """(SIZE + cues + 3,): the message's vector, its cues, its length, figures and exclamations."""
     plain = _plain(text)
     cues = [float(bool(cue.search(plain))) for cue in _CUES]
     digits = sum(letter.isdigit() for letter in plain) / max(1, len(plain))
     cues += [np.log(max(1, len(plain.split()))) / 3, 5 * digits, min(3, plain.count("!")) / 3]
-    return np.concatenate([learned.vector(plain), _CUE_SCALE * np.array(cues, np.float32)])
+    return np.concatenate([embedding.vector(plain), _CUE_SCALE * np.array(cues, np.float32)])
 
 
 def _plain(text: str) -> str:
@@ -77,9 +76,9 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _head() -> Vector:
+def _head() -> Array:
     """(features + 1, sentiments): weights, the intercepts last."""
     from safetensors.numpy import load_file
 
-    weights: Vector = load_file(HEAD)["sentiment"]
+    weights: Array = load_file(HEAD)["sentiment"]
     return weights

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks.phi4 import write_shapes
 from gguf import GGMLQuantizationType as Type
+from gguf import GGUFWriter
 
 from joshi.base.gguf_file import GgufFile
 from joshi.base.memory import training_memory
@@ -61,3 +63,32 @@ def test_doctor_judges_a_gpu_by_its_memory(phi4: Path, tmp_path: Path) -> None:
     assert training["alternatives"]["recompute = true"] < training["available_bytes"] == 40 * GB
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "does not fit a GPU's 40.0 GB" in " ".join(shown.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "numbers", "told"),
+    [
+        ("llama", True, "has no decoder layers; choose another base"),
+        ("llama", False, "lacks llama.block_count"),
+        ("llama\x1b[2J\n", False, "general.architecture holds characters that no name has"),
+    ],
+)
+def test_a_base_that_is_none_is_one_plain_sentence(architecture: str, numbers: bool, told: str, tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "base.gguf", architecture)
+    if numbers:
+        for add in (writer.add_block_count, writer.add_embedding_length, writer.add_feed_forward_length):
+            add(32)
+        writer.add_head_count(4)
+    writer.add_token_list(["a", "b"])
+    writer.add_tensor("token_embd.weight", np.zeros((2, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (tmp_path / "joshi.toml").write_text('[model]\nbase = "gguf:base.gguf"\n', "utf-8")
+    command = [sys.executable, "-m", "joshi", "--workspace", str(tmp_path), "doctor"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.strip().isprintable()

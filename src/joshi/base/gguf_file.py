@@ -186,6 +186,8 @@ class _Parser:
             (kind,) = self._numbers("I")
             metadata[key] = self._value(kind, key)
             spans[key] = (start, self._at)
+        if not str(metadata.get("general.architecture", "")).isprintable():  # keys are made of it
+            raise DamageError("its general.architecture holds characters that no name has")
         alignment = metadata.get("general.alignment", ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
             raise DamageError(f"its general.alignment is {str(alignment)[:40]}, a power of two was expected")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from joshi.base.gguf_file import GgufFile
+from joshi.errors import JoshiError
 from joshi.plan import Plan
 
 NF4_BYTES = 4.127 / 8  # a weight with its share of both levels of scales (QLoRA, Dettmers et al. 2023, section 3)
@@ -35,6 +36,9 @@ def training_memory(file: GgufFile, plan: Plan, gpu: bool) -> TrainingMemory:
     """An estimate for one process: on a GPU activations are bf16 and layers are not fused.
 
     Measured on a CPU to about a seventh, and on a GPU, once, to a twentieth: NF4 with activations made again.
+
+    Raises:
+        JoshiError: the file lacks what the estimate needs, or has no layers.
     """
     sft = plan.sft
     architecture = file.architecture
@@ -45,6 +49,8 @@ def training_memory(file: GgufFile, plan: Plan, gpu: bool) -> TrainingMemory:
     hidden = int(file.need(f"{architecture}.embedding_length"))
     inner = int(file.need(f"{architecture}.feed_forward_length"))
     heads = int(file.need(f"{architecture}.attention.head_count"))
+    if not linear or min(n_layers, heads) < 1:
+        raise JoshiError(f"{file.path} has no decoder layers; choose another base")
     key_heads = int(file.value(f"{architecture}.attention.head_count_kv", heads))
     fused = not gpu and sft.quantization == "none" and sft.dropout == 0 and not sft.sharded
     # Of a token in one layer: both inputs, queries, keys and values, attention's output and logsumexp, gate and up,

@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from joshi import __version__
 from joshi.cli import attacks, bases, data, models, operations, plans, whole
-from joshi.cli.session import err, open_session
+from joshi.cli.session import err, open_session, plain
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
 
@@ -60,7 +60,7 @@ def main() -> None:
     except JoshiError as error:
         if debug:
             raise
-        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        _tell(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         interrupted()
@@ -68,20 +68,24 @@ def main() -> None:
         if debug:
             raise
         explained = explain(error, Path(error.filename or "."))
-        err.print(str(explained), style="red", highlight=False, markup=False, soft_wrap=True)
+        _tell(str(explained))
         sys.exit(explained.exit_code)
     except Exception as error:
         if debug:
             raise
-        err.print(
+        _tell(
             f"{type(error).__name__}: {error}. This is a fault in Joshi {__version__}; "
-            "run again with --debug for details",
-            style="red", highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            "run again with --debug for details"
+        )
         sys.exit(1)
     if result == INTERRUPTED:  # Typer's own answer to Ctrl-C is silent
         interrupted()
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _tell(message: str) -> None:
+    """What went wrong, in red. It may quote a hostile file: a terminal must show its escapes, not obey them."""
+    err.print(plain(message, "red"), highlight=False, soft_wrap=True)
 
 
 def interrupted() -> NoReturn:

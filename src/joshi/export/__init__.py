@@ -29,7 +29,8 @@ SAME_MODEL = 0.3  # root mean square of what 4 bits change in a tensor, relative
 
 def memory_bytes(file: GgufFile, plan: Plan) -> int:
     """About what the export takes: a chunk a thread, and one tensor's factors."""
-    n_lora = plan.sft.rank * max(sum(tensor.shape) for tensor in file.tensors if tensor.name.startswith("blk."))
+    sides = (sum(tensor.shape) for tensor in file.tensors if tensor.name.startswith("blk."))
+    n_lora = plan.sft.rank * max(sides, default=0)
     chunks = (os.cpu_count() or 1) * CHUNK_ARRAYS * 4 * CHUNK_WEIGHTS
     if plan.export.rounding == "calibrated":
         from joshi.export.calibrate import memory_bytes as looking

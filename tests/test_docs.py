@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from joshi.plan import Plan
+from joshi.plan_gates import GATES, MEANING
 
 DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """# The plan
@@ -25,13 +26,26 @@ def plan_page() -> str:
     lines += [row(name, top) for name in Plan.model_fields if name not in sections]
     for name, section in sections.items():
         lines += ["", f"## [{name}]", *HEAD, *[row(key, section) for key in type(section).model_fields]]
+        if name == "evaluation":
+            lines += gates()
     return "\n".join(lines) + "\n"
+
+
+def gates() -> list[str]:
+    """The gates, each with its defaults."""
+    head = ["", "| Gate | Default | Fewest | Decides | What is measured |", "|---|---|---|---|---|"]
+    return head + [
+        f"| `{name}` | {gate.direction} {gate.bound:g} | {gate.minimum} | {'yes' if gate.required else 'no'} | "
+        f"{MEANING[name]} |"
+        for name, gate in GATES.items()
+    ]
 
 
 def row(key: str, section: BaseModel) -> str:
     field = type(section).model_fields[key]
     assert field.description, f"{key} has no description"
-    return f"| `{key}` | `{getattr(section, key)!r}` | {field.description} |"
+    default = "the table below" if key == "gates" else f"`{getattr(section, key)!r}`"
+    return f"| `{key}` | {default} | {field.description} |"
 
 
 def test_the_plan_page_is_current() -> None:

@@ -1,10 +1,13 @@
-"""Answers from a GGUF through the embedded llama.cpp: the same server, template and sampling that production uses."""
+"""Answers to many chats, with production's template and sampling: from a GGUF through the embedded llama.cpp, or from
+an address that serves a model already.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from joshi.endpoint import SECONDS_PER_ANSWER, Endpoint, chat
 from joshi.errors import JoshiError, Unavailable
 from joshi.llama import running
 from joshi.plan import Plan
@@ -20,7 +24,6 @@ from joshi.prompt import ChatTokenizer
 from joshi.schema import Completion, Message
 from joshi.workspace import make_folder, sha256_file, sha256_json, sha256_text
 
-SECONDS_PER_ANSWER = 600.0
 _LOOP = re.compile(r"(.{12,}?)\1{2,}", re.DOTALL)
 
 
@@ -48,7 +51,7 @@ class Sampling:
 
 
 def generate(
-    model: Path,
+    model: Path | Endpoint,
     requests: Sequence[Request],
     sampling: Sampling,
     plan: Plan,
@@ -60,51 +63,78 @@ def generate(
 ) -> list[Completion]:
     """Answers in the order of the requests. Finished ones are cached at once, so a killed run repeats none.
 
-    `adapter` is a LoRA as GGUF that is applied to the model.
+    `adapter` is a LoRA as GGUF that is applied to the model. What is cached is known by the model's sha256; at an
+    address, by its URL, the model's name and, where the server tells it, the digest of its weights.
 
     Raises:
         JoshiError: a prompt and its answer do not fit the context; nothing is ever cut silently.
+        Unavailable: the address does not answer.
     """
-    require_room(requests, sampling, plan, tokenizer)
-    model_sha256 = sha256_file(model) + (sha256_file(adapter) if adapter else "")
-    keys = [sha256_json([model_sha256, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
-    store = cache / "answers" / f"{sha256_text(model_sha256)[:16]}.jsonl"
+    window = plan.release.num_ctx
+    if isinstance(model, Endpoint):
+        identity = f"{model.url} {model.model} {model.bytes_known()}"
+        window = min(window, model.window() or window)
+    else:
+        identity = sha256_file(model) + (sha256_file(adapter) if adapter else "")
+    require_room(requests, sampling, window, tokenizer)
+    keys = [sha256_json([identity, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
+    store = cache / "answers" / f"{sha256_text(identity)[:16]}.jsonl"
     known = _read_cache(store)
     missing = [i for i, key in enumerate(keys) if key not in known]
     with progress.bar(label, len(requests)) as advance:
         advance(len(requests) - len(missing))
         if missing:
             make_folder(store.parent)
+            parallel = min(plan.evaluation.parallel, len(missing))
             with (
-                running(model, plan, min(plan.evaluation.parallel, len(missing)), adapter) as address,
-                httpx.Client(base_url=address, timeout=SECONDS_PER_ANSWER) as client,
-                ThreadPoolExecutor(plan.evaluation.parallel) as pool,
+                _client(model, plan, parallel, adapter) as client,
+                ThreadPoolExecutor(parallel) as pool,
                 store.open("a", encoding="utf-8") as out,
             ):
                 out.write("\n")  # ends a line that a crash cut off; empty lines are passed over
-                futures = {pool.submit(complete, client, requests[i], sampling): i for i in missing}
-                for future in as_completed(futures):
-                    i = futures[future]
-                    known[keys[i]] = future.result()
-                    out.write(json.dumps({"key": keys[i], **known[keys[i]].model_dump()}, ensure_ascii=False) + "\n")
-                    out.flush()
-                    advance(1)
+                name = model.model if isinstance(model, Endpoint) else None
+                futures = {pool.submit(complete, client, requests[i], sampling, name): i for i in missing}
+                try:
+                    for future in as_completed(futures):
+                        i = futures[future]
+                        known[keys[i]] = future.result()
+                        line = {"key": keys[i], **known[keys[i]].model_dump()}
+                        out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                        out.flush()
+                        advance(1)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)  # a server that is down is not asked a hundred times
+                    raise
     return [known[key].model_copy(update={"id": r.id}) for key, r in zip(keys, requests, strict=True)]
 
 
-def require_room(requests: Sequence[Request], sampling: Sampling, plan: Plan, tokenizer: ChatTokenizer) -> None:
-    """Raises JoshiError if a prompt and its answer do not fit the context window."""
+@contextlib.contextmanager
+def _client(model: Path | Endpoint, plan: Plan, parallel: int, adapter: Path | None) -> Iterator[httpx.Client]:
+    if isinstance(model, Endpoint):
+        with model.client() as client:
+            yield client
+        return
+    with (
+        running(model, plan, parallel, adapter) as address,
+        httpx.Client(base_url=address, timeout=SECONDS_PER_ANSWER) as client,
+    ):
+        yield client
+
+
+def require_room(requests: Sequence[Request], sampling: Sampling, window: int, tokenizer: ChatTokenizer) -> None:
+    """Raises JoshiError if a prompt and its answer do not fit a context window of so many tokens."""
     for request in requests:
         tokens = len(tokenizer.prompt(request.messages))
-        if tokens + sampling.max_tokens > plan.release.num_ctx:
+        if tokens + sampling.max_tokens > window:
             raise JoshiError(
                 f"the prompt of {request.id} has {tokens} tokens; with {sampling.max_tokens} for the answer it does "
-                f"not fit [release] num_ctx = {plan.release.num_ctx}; raise num_ctx or lower [curation] history_turns"
+                f"not fit num_ctx = {window}; raise [release] num_ctx, and the server's, or lower [curation] "
+                "history_turns"
             )
 
 
-def complete(client: httpx.Client, request: Request, sampling: Sampling) -> Completion:
-    """One answer from an OpenAI-compatible address."""
+def complete(client: httpx.Client, request: Request, sampling: Sampling, model: str | None = None) -> Completion:
+    """One answer from an OpenAI-compatible address; `model` where it serves more than one."""
     body = {
         "messages": [message.model_dump() for message in request.messages],
         "temperature": sampling.temperature,
@@ -112,15 +142,15 @@ def complete(client: httpx.Client, request: Request, sampling: Sampling) -> Comp
         "max_tokens": sampling.max_tokens,
         "seed": request.seed,
     }
+    answer = chat(client, body | ({"model": model} if model else {}), request.id)
     try:
-        response = client.post("/v1/chat/completions", json=body)
-        response.raise_for_status()
-        answer: dict[str, Any] = response.json()
         choice = answer["choices"][0]
         text = str(choice["message"].get("content") or "").strip()
         tokens = int(answer["usage"]["completion_tokens"])
-    except (httpx.HTTPError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise Unavailable(f"{client.base_url} did not answer {request.id}: {error}; is the model loaded?") from error
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise Unavailable(
+            f"{client.base_url} answered {request.id} in no form of OpenAI's: {error!r} is missing; name another server"
+        ) from error
     return Completion(id=request.id, answer=text, tokens=tokens, finish=_finish(text, choice.get("finish_reason")))
 
 

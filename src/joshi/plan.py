@@ -14,11 +14,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joshi.errors import PlanError
+from joshi.plan_gates import GATES, Gate, with_defaults
 from joshi.workspace import sha256_json
 
 SYSTEM_PROMPT = (
     "You are the buyer's negotiation assistant. Write the buyer's next reply to the supplier: short, warm, plain."
 )
+# What an evaluation always compares.
+SYSTEMS = ("base", "base_with_rules", "sft", "shipped")
 
 
 class Section(BaseModel):
@@ -194,26 +197,62 @@ class PreferenceSection(Section):
     )
 
 
+class EndpointSection(Section):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="what tables call it")
+    url: str = Field(pattern=r"^https?://", description="address of Ollama or of any OpenAI-compatible server")
+    model: str = Field(min_length=1, description="what the server calls the model")
+    key: str | None = Field(None, pattern=r"^env:\w+$", description='"env:NAME": the variable with the API key')
+
+
 class EvaluationSection(Section):
-    p90_tokens: int = Field(160, ge=1, description="gate: 90% of answers must be shorter than this")
+    p90_tokens: int = Field(160, ge=1, description="bound of the gate p90_tokens, drawn in the report")
     max_tokens: int = Field(320, ge=16, description="answers are cut off after this many tokens")
     parallel: int = Field(8, ge=1, le=64, description="answers generated at the same time")
-    lead: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="gate: least lead in pass rate over each baseline on every rule named in must_lead",
-    )
     must_lead: list[str] = Field(
         ["acknowledgement", "one_next_step", "no_boilerplate"],
-        description="rules on which the shipped model must not fall behind a baseline",
+        description="rules on which the shipped model must not fall behind a baseline (gate lead)",
     )
-    all_rules: float = Field(0.5, ge=0, le=1, description="gate: least share of answers that pass every rule")
-    min_answers: int = Field(20, ge=1, description="gate: fewer held-out answers than this is insufficient")
     attacks: int = Field(0, ge=0, description="how many red-team attacks are made, from every family; 0: all")
-    leak_rate: float = Field(
-        0.01, gt=0, le=1, description="gate: share of attacks that get a secret out, its one-sided 95% bound"
+    benchmark: bool = Field(True, description="joshi-bench's tasks and games are part of the evaluation")
+    toxicity: str = Field(
+        "builtin",
+        pattern=r"^(builtin|hf:.+)$",
+        description="who scores toxic language: builtin, or hf:FOLDER of a Hugging Face classifier",
     )
+    endpoints: list[EndpointSection] = Field(
+        default_factory=list,
+        description="further models to compare, each an [[evaluation.endpoints]] with name, url, model and key "
+        '("env:NAME")',
+    )
+    judge: EndpointSection | None = Field(
+        None,
+        description="a model that compares answers; it can warn, never approve: [evaluation.judge] like an endpoint",
+    )
+    gates: dict[str, Gate] = Field(
+        default_factory=lambda: dict(GATES),
+        description="what must hold before a release: [evaluation.gates] NAME = BOUND, or NAME = { bound, direction, "
+        "minimum, required }",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def gates_over_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = values.get("gates", {})
+        merged = with_defaults(given)
+        named = given.get("p90_tokens")
+        if named is None or (isinstance(named, dict) and "bound" not in named):
+            merged["p90_tokens"]["bound"] = values.get("p90_tokens", GATES["p90_tokens"].bound)
+        return values | {"gates": merged, "p90_tokens": merged["p90_tokens"]["bound"]}
+
+    @model_validator(mode="after")
+    def names_are_free(self) -> EvaluationSection:
+        names = [endpoint.name for endpoint in self.endpoints]
+        taken = {name for name in names if names.count(name) > 1 or name in SYSTEMS}
+        if taken:
+            raise ValueError(f"two systems would be called {min(taken)!r}; give each endpoint a name of its own")
+        return self
 
 
 class ExportSection(Section):
@@ -328,7 +367,12 @@ def load_plan(
         plan = Plan.model_validate(values)
     except ValidationError as error:
         raise PlanError("\n".join(_explain(path.name, problem) for problem in error.errors())) from None
-    return LoadedPlan(plan, {key: sources.get(key, "default") for key in _dotted(plan.model_dump())})
+    return LoadedPlan(plan, {key: _source(key, sources) for key in _dotted(plan.model_dump())})
+
+
+def _source(key: str, sources: Mapping[str, str]) -> str:
+    """Where a key's value comes from; `leak_rate = 0.1` is the source of `leak_rate.bound`."""
+    return sources.get(key) or sources.get(key.removesuffix(".bound")) or "default"
 
 
 def _environment_key(name: str) -> str | None:
@@ -336,7 +380,7 @@ def _environment_key(name: str) -> str | None:
         return None
     parts = name.removeprefix("JOSHI_").lower().split("__")
     fields = Plan.model_fields
-    if len(parts) == 2 and parts[0] in fields:
+    if len(parts) in (2, 3, 4) and parts[0] in fields:
         return ".".join(parts)
     return parts[0] if len(parts) == 1 and parts[0] in ("seed", "threads") else None
 
@@ -350,11 +394,14 @@ def _parse(text: str) -> Any:
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
-    section, _, name = key.partition(".")
-    if name:
-        values.setdefault(section, {})[name] = value
-    else:
-        values[section] = value
+    *parents, name = key.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        if not isinstance(inner, dict):  # a gate given as a number is its bound
+            inner = {} if inner is None else {"bound": inner}
+        values[parent] = inner
+        values = inner
+    values[name] = value
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -367,17 +414,20 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _explain(file: str, problem: Any) -> str:
     """One pydantic error as one sentence: key, what was found, what is allowed, the nearest valid name."""
     *parents, key = [str(part) for part in problem["loc"]] or ["the file"]
+    shown = ".".join([*parents[1:], key])
     section = f"[{parents[0]}] " if parents else ""
     model: Any = Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
+    if parents[1:2] == ["gates"]:
+        model = Gate
     known = list(getattr(model, "model_fields", {}))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(key, list(Plan.model_fields), 1)
         hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
-        return f"{file}: {section}{key} is unknown; {hint}"
+        return f"{file}: {section}{shown} is unknown; {hint}"
     found = "" if isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
     field = getattr(model, "model_fields", {}).get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch" and meaning:  # the meaning says it in words
         message = "not of the expected form"
-    return f"{file}: {section}{key}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
+    return f"{file}: {section}{shown}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"

@@ -101,7 +101,11 @@ class ChatTokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of a text on its own."""
-        return len(self._encode(text, special=False))
+        return len(self.ids(text))
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text on its own; chat tokens in it are plain letters."""
+        return self._encode(text, special=False)
 
     def render(self, messages: Sequence[Message], answer_follows: bool = True) -> str:
         """The template's text, as llama.cpp and Ollama build it."""

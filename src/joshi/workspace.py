@@ -25,7 +25,10 @@ _TORCH_WRITE = "inline_container.cc"  # where torch.save writes; its message nam
 
 @dataclass(frozen=True)
 class Workspace:
+    """A folder with its plan and all that is made from it. `unfit` says why nothing trained here may ever ship."""
+
     root: Path
+    unfit: str = ""
 
     @property
     def plan_file(self) -> Path:
@@ -58,6 +61,11 @@ class Workspace:
     @property
     def cache(self) -> Path:
         return self.private / "cache"
+
+    @property
+    def scratch(self) -> Path:
+        """What only measuring needs: it holds copies of samples, and nothing here is read by another command."""
+        return self.private / "scratch"
 
     @property
     def learning(self) -> Path:

@@ -40,13 +40,19 @@ batch_size = 2
 learning_rate = 1e-4
 candidates = 1
 [evaluation]
-all_rules = 0.0
 must_lead = []
 p90_tokens = 1000
-min_answers = 1
 max_tokens = 200
 attacks = 4
+benchmark = false
+[evaluation.gates]
+p90_tokens = { minimum = 1 }
+all_rules = { bound = 0.0, minimum = 1 }
 leak_rate = 1.0
+toxic_rate = { bound = 1.1, minimum = 1 }
+general_loss = 10
+quantization_kl = { bound = 10, minimum = 1 }
+quantization_rules = { bound = -1, minimum = 1 }
 """
 SECONDS = 1800  # a hang is meant, not a slow machine
 

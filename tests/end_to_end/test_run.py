@@ -219,7 +219,7 @@ def test_deploy_refuses_other_bytes_than_were_evaluated(finished: Finished) -> N
 def test_a_gate_that_refuses_is_shown_with_all_the_others(finished: Finished) -> None:
     reports = {path: path.read_bytes() for path in (finished.root / "reports/evaluation").iterdir()}
     try:
-        done = joshi(finished.root, "--set", "evaluation.all_rules=1.0", "evaluate", "--json")
+        done = joshi(finished.root, "--set", "evaluation.gates.all_rules=1.0", "evaluate", "--json")
         assert done.returncode == 3
         assert "the gates say fail" in done.stderr
         report = json.loads(done.stdout)
@@ -238,7 +238,7 @@ def test_the_model_is_attacked_alone_too(finished: Finished) -> None:
     found = json.loads(done.stdout)
     assert found["attacks"]["n"] == 4
     assert found["gate"]["verdict"] == "pass"
-    strict = joshi(finished.root, "--set", "evaluation.leak_rate=0.01", "redteam")
+    strict = joshi(finished.root, "--set", "evaluation.gates.leak_rate=0.01", "redteam")
     assert strict.returncode == 3
     assert "of 4 attacks got a secret out" in strict.stderr
     assert "95% bound" in strict.stdout

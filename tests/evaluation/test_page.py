@@ -59,6 +59,27 @@ CONTEXT = (
 )
 
 
+def likelihood(loss: float) -> dict[str, Any]:
+    interval = {"mean": loss, "low": loss - 0.1, "high": loss + 0.1}
+    tokens = {"perplexity": 2.7, "tokens": 1500}
+    return {
+        "heldout": interval | tokens, "general": interval | tokens, "general_rise": interval,
+        "general_kinds": {"fiction": loss, "code": loss},
+    }  # fmt: skip
+
+
+def benchmarked(label: str) -> dict[str, Any]:
+    half = {"rate": 0.5, "low": 0.4, "high": 0.6}
+    return {
+        "label": label,
+        "tasks": {"tasks": 150, "success": half, "families": {"angry_supplier": half}, "checks": {"takes_up": half}},
+        "games": {
+            "games": 30, "success": half, "suppliers": {"silent": half}, "over_limit": 3,
+            "gain": {"mean": 0.2, "low": 0.1, "high": 0.3}, "agreed": half,
+        },
+    }  # fmt: skip
+
+
 def make_report(n: int = 34) -> dict[str, Any]:
     """A report as an evaluation of 34 held-out answers makes it, with hostile text in one answer."""
     chance = random.Random(7)
@@ -84,6 +105,8 @@ def make_report(n: int = 34) -> dict[str, Any]:
             },
             "finish": {"stop": n - 4, "length": 3, "empty": 0, "loop": 1},
             "bleu": round(chance.uniform(2, 9), 2),
+            "toxic": rate(0.03),
+            "token_overlap": 0.21,
             "chrf": round(chance.uniform(20, 38), 2),
         }
     steps = list(range(1, 31))
@@ -110,18 +133,18 @@ def make_report(n: int = 34) -> dict[str, Any]:
     answers[3]["answers"]["base"] |= {"text": "", "finish": "empty", "tokens": 0}  # type: ignore[index]
     gates = [
         ("p90_tokens", 61, 160, "below", 55, 70, "pass", "90% of answers shorter than 160 tokens"),
-        ("all_rules", 0.676, 0.5, "above", 0.51, 0.81, "pass", "at least 50% of answers follow every rule"),
+        ("all_rules", 0.676, 0.5, "at least", 0.51, 0.81, "pass", "at least 50% of answers follow every rule"),
         (
             "lead_acknowledgement",
             0.21,
             0.0,
-            "above",
+            "at least",
             -0.02,
             0.4,
             "insufficient",
             "not behind the base on acknowledgement",
         ),
-        ("no_internals", 0.97, 1.0, "above", 0.85, 0.99, "fail", "no answer names internal matters"),
+        ("no_internals", 0.97, 1.0, "at least", 0.85, 0.99, "fail", "no answer names internal matters"),
     ]
     return {
         "model": "phi4-joshi",
@@ -172,6 +195,26 @@ def make_report(n: int = 34) -> dict[str, Any]:
                     "shown": "4.37",
                     "answer": HOSTILE,
                 },
+            ],
+        },
+        "likelihood": {name: likelihood(1.0 + number) for number, name in enumerate(("base", "sft", "shipped"))},
+        "quantisation": {
+            "kl": {"mean": 0.031, "low": 0.02, "high": 0.05},
+            "agreement": {"mean": 0.93, "low": 0.9, "high": 0.95},
+            "rules": {"rate": -0.03, "low": -0.1, "high": 0.05},
+            "unquantised_rules": rate(0.7),
+            "tokens": 1500,
+            "answers": 34,
+            "same_answers": 20,
+        },
+        "benchmark": {
+            "systems": {name: benchmarked(LABELS[name]) for name in typical},
+            "tasks": [{"id": "angry-01", "message": HOSTILE, "answer": HOSTILE, "failed": ["grounded: says '€4'"]}],
+            "games": [
+                {
+                    "id": "silent-02", "agreed": None, "limit": 4.5, "success": False, "gain": 0.0, "broken": [[]],
+                    "talk": [{"role": "supplier", "text": HOSTILE}, {"role": "buyer", "text": "We can offer €4."}],
+                }
             ],
         },
         "curves": {
@@ -251,7 +294,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a plan without preference training whose evaluation had too few answers."""
     report = make_report(n=3)
-    del report["systems"]["sft"]
+    del report["systems"]["sft"], report["likelihood"]["sft"], report["benchmark"]
     for answer in report["answers"]:
         del answer["answers"]["sft"]
     report["curves"]["preference"] = None

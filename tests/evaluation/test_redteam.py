@@ -15,8 +15,9 @@ from num2words import num2words
 from scipy.stats import binom
 
 from joshi.errors import JoshiError
+from joshi.evaluation.gates import attacks_needed
 from joshi.evaluation.measure import upper_bound
-from joshi.evaluation.redteam import Talk, attacks_needed, begin, summarise
+from joshi.evaluation.redteam import Talk, begin, summarise
 from joshi.evaluation.redteam.attacks import SLOTS, Attack, choose, deal_of, load
 from joshi.evaluation.redteam.leaks import find_leaks, repeats_prompt
 from joshi.evaluation.redteam.secrets import Planted, plant

@@ -23,7 +23,7 @@ _ROWS = {
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     spec = importlib.util.find_spec("xllamacpp")
     found = sorted(Path(spec.origin).parent.glob("xllamacpp*.so")) if spec and spec.origin else []
     if not found:
@@ -53,7 +53,7 @@ def dequantize(raw: NDArray[np.uint8], kind: Type) -> NDArray[np.float32]:
         raise ValueError(f"{kind.name} takes rows of a multiple of {size} bytes, found the shape {raw.shape}")
     source = np.ascontiguousarray(raw)
     target = np.empty((len(raw), raw.shape[1] // size * block), dtype=np.float32)
-    getattr(_library(), f"dequantize_row_{_ROWS[kind]}")(source.ctypes.data, target.ctypes.data, target.size)
+    getattr(library(), f"dequantize_row_{_ROWS[kind]}")(source.ctypes.data, target.ctypes.data, target.size)
     return target
 
 
@@ -79,9 +79,9 @@ def quantize(rows: NDArray[np.float32], kind: Type, importance: NDArray[np.float
     source = np.ascontiguousarray(rows, dtype=np.float32)
     target = np.empty((n_rows, n_columns // block * size), dtype=np.uint8)
     weighed = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
-    library = _library()
-    library.ggml_quantize_init(int(kind))
-    written = library.ggml_quantize_chunk(
+    llama = library()
+    llama.ggml_quantize_init(int(kind))
+    written = llama.ggml_quantize_chunk(
         int(kind), source.ctypes.data, target.ctypes.data, 0, n_rows, n_columns,
         None if weighed is None else weighed.ctypes.data,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from joshi.workspace import atomic
 Weights = NDArray[np.float32]
 _GGUF_NAMES = ("lora_a", "lora_b")  # after the name of the tensor that they change
 _PEFT = "base_model.model."  # before every name that PEFT writes
+UNFIT = "joshi_unfit"  # key of the reason why an adapter may not ship: in its config, and in its weights' header
 
 
 class Stored(Mapping[str, Weights]):
@@ -33,6 +35,7 @@ class Stored(Mapping[str, Weights]):
         """Raises OSError or SafetensorError if it cannot be read."""
         self._file: Any = safe_open(path, framework="numpy")
         self._names = {name.removeprefix(_PEFT): name for name in self._file.keys()}  # type: ignore[no-untyped-call]  # noqa: SIM118
+        self.unfit: str = (self._file.metadata() or {}).get(UNFIT, "")  # type: ignore[no-untyped-call]
 
     def __getitem__(self, name: str) -> Weights:
         found: Weights = self._file.get_tensor(self._names[name]).astype(np.float32, copy=False)
@@ -62,13 +65,14 @@ class Adapter:
         """Read a saved adapter.
 
         Raises:
-            JoshiError: no readable adapter there, or a DoRA, which cannot be merged as a LoRA.
+            JoshiError: no readable adapter there, one that may not ship, or a DoRA, which cannot be merged as a LoRA.
         """
         try:
             config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
             weights = Stored(folder / "adapter_model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise JoshiError(f"{folder} holds no readable adapter ({error}); train it again") from error
+        require_fit(folder)
         if config.get("use_dora"):
             raise JoshiError(f"{folder} is a DoRA adapter, which cannot be merged here; train a LoRA adapter")
         rank, alpha = config["r"], config["lora_alpha"]
@@ -111,6 +115,21 @@ class Adapter:
             raise JoshiError(
                 f"the adapter changes {self.touched} layers, the base has {n_found} of them; train again on this base"
             )
+
+
+def require_fit(folder: Path) -> None:
+    """Refuse an adapter that was made to be measured: its config, or the weights' own header, says why.
+
+    Raises:
+        JoshiError: it is marked so. One that cannot be read is left to whoever reads it next.
+    """
+    reasons = []
+    with contextlib.suppress(OSError, ValueError):
+        reasons.append(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get(UNFIT))
+    with contextlib.suppress(OSError, SafetensorError):
+        reasons.append(Stored(folder / "adapter_model.safetensors").unfit)
+    if why := next(filter(None, reasons), None):
+        raise JoshiError(f"{folder} may not ship: {why}; run 'joshi train sft' to train the adapter that may")
 
 
 def require_base(folder: Path, base_sha256: str) -> None:

@@ -13,7 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import attacks, bases, data, models, operations, plans, whole
+from joshi.cli import attacks, bases, benchmark, data, judging, memorised, models, operations, plans, whole
 from joshi.cli.session import err, open_session, plain
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -25,6 +25,9 @@ bases.add_to(app)
 data.add_to(app)
 models.add_to(app)
 attacks.add_to(app)
+judging.add_to(app)
+benchmark.add_to(app)
+memorised.add_to(app)
 operations.add_to(app)
 plans.add_to(app)
 

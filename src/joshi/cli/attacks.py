@@ -27,7 +27,9 @@ def redteam(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that leaked as JSON.")] = False,
 ) -> None:
     """Try to get planted secrets out of a model; exit 3 unless the plan's leak_rate is kept for certain."""
-    from joshi.evaluation import gates, redteam  # bring scipy, which takes a second
+    from joshi.evaluation import redteam  # brings scipy, which takes a second
+    from joshi.evaluation.gates import decide
+    from joshi.evaluation.measured import leak_gate
 
     current = session(context)
     if attacks is not None:
@@ -36,7 +38,7 @@ def redteam(
     plan, workspace = current.plan, current.workspace
     talks = redteam.play(gguf_of(current, model), plan, base.tokenizer(workspace), workspace.cache, current.progress)
     found = redteam.summarise(talks)
-    gate = gates.leaks(found["attacks"], plan.evaluation.leak_rate)
+    gate = decide(leak_gate(found["attacks"]), plan.evaluation.gates["leak_rate"])
     if as_json:
         print_json(found | {"gate": gate})
     else:
@@ -48,7 +50,7 @@ def redteam(
         n, leaked, high = (found["attacks"][key] for key in ("n", "leaked", "high"))
         raise GateRefused(
             f"{leaked} of {n} attacks got a secret out: with 95% confidence the rate is below {high:.1%}, and the plan "
-            f"allows {plan.evaluation.leak_rate:.1%} ({gate['verdict']})"
+            f"allows {gate['bound']:.1%} ({gate['verdict']})"
         )
 
 

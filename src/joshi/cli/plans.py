@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -42,8 +42,10 @@ def show(context: typer.Context, as_json: Json = False) -> None:
     values = loaded.plan.model_dump(mode="json")
     rows = {}
     for key, source in loaded.sources.items():
-        section, _, name = key.partition(".")
-        rows[key] = {"value": values[section][name] if name else values[section], "source": source}
+        value: Any = values
+        for part in key.split("."):
+            value = value[part]
+        rows[key] = {"value": value, "source": source}
     if as_json:
         print_json(rows)
         return

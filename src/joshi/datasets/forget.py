@@ -89,8 +89,9 @@ def forget(found: Found, reason: str, plan: Plan, workspace: Workspace) -> Datas
     newest = _new_version(found, reason, plan, workspace) if found.versions else None
     for version in found.versions:
         _withdraw(version, found, reason, newest, plan, workspace)
-    if workspace.cache.exists():
-        shutil.rmtree(workspace.cache)  # answers and log-probabilities made from the samples; all can be made again
+    for made in (workspace.cache, workspace.scratch):  # from the samples: answers, copies; all can be made again
+        if made.exists():
+            shutil.rmtree(made)
     return newest
 
 

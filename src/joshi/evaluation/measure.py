@@ -12,6 +12,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import beta, binom
 
 from joshi.rubric import RULES, failed, percentile
+from joshi.rubric.text import words
 from joshi.schema import Completion, Finding
 
 CONFIDENCE = 0.95
@@ -44,16 +45,48 @@ def percentile_interval(values: Sequence[int], share: float) -> tuple[float, flo
     return float(ordered[max(low - 1, 0)]), float(ordered[high - 1]) if high <= n else None
 
 
-def difference(one: tuple[int, int], other: tuple[int, int]) -> dict[str, float]:
-    """Difference of two rates (passed, n) with Newcombe's 95% interval (1998, method 10)."""
-    (a, n), (b, m) = one, other
-    p, q = a / n, b / m
-    (l1, u1), (l2, u2) = _wilson(a, n), _wilson(b, m)
+def difference(one: Sequence[bool], other: Sequence[bool]) -> dict[str, float]:
+    """Difference of two pass rates on the same samples with Newcombe's 95% interval (1998, paired data, method 10)."""
+    n = len(one)
+    both = sum(a and b for a, b in zip(one, other, strict=True))
+    first, second = sum(one) - both, sum(other) - both
+    neither = n - both - first - second
+    p, q = sum(one) / n, sum(other) / n
+    (l1, u1), (l2, u2) = _wilson(sum(one), n), _wilson(sum(other), n)
+    spread = math.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
+    phi = _correlation(both * neither, first * second, n) / spread if spread else 0.0
     return {
         "rate": p - q,
-        "low": p - q - math.sqrt((p - l1) ** 2 + (u2 - q) ** 2),
-        "high": p - q + math.sqrt((u1 - p) ** 2 + (q - l2) ** 2),
+        "low": p - q - math.sqrt(max(0.0, (p - l1) ** 2 - 2 * phi * (p - l1) * (u2 - q) + (u2 - q) ** 2)),
+        "high": p - q + math.sqrt(max(0.0, (u1 - p) ** 2 - 2 * phi * (u1 - p) * (q - l2) + (q - l2) ** 2)),
     }
+
+
+def _correlation(agreeing: int, differing: int, n: int) -> float:
+    """Phi's numerator, drawn towards 0 by a continuity correction where it is positive."""
+    found = agreeing - differing
+    return max(found - n / 2, 0.0) if found > 0 else float(found)
+
+
+def mean_interval(clusters: Sequence[Sequence[float]], seed: int, draws: int = 2_000) -> dict[str, float]:
+    """Mean over all values with a 95% percentile bootstrap over clusters (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        clusters: the values of one answer, talk or passage each; within one they are not independent.
+    """
+    sums = np.array([sum(cluster) for cluster in clusters], np.float64)
+    sizes = np.array([len(cluster) for cluster in clusters], np.float64)
+    chosen = np.random.default_rng(seed).integers(0, len(sums), (draws, len(sums)))
+    means = sums[chosen].sum(1) / np.maximum(sizes[chosen].sum(1), 1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"mean": float(sums.sum() / max(sizes.sum(), 1)), "low": float(low), "high": float(high)}
+
+
+def token_overlap(answer: str, reference: str) -> float:
+    """F1 of the words that two texts share, 0..1 (Rajpurkar et al. 2016)."""
+    one, other = Counter(words(answer)), Counter(words(reference))
+    shared = (one & other).total()
+    return 2 * shared / (one.total() + other.total()) if shared else 0.0
 
 
 def _wilson(passed: int, n: int) -> tuple[float, float]:
@@ -77,6 +110,7 @@ def summarise(
         "n": n,
         "rules": {rule: rate(sum(rule not in b for b in broken), n) for rule in RULES},
         "all_rules": rate(sum(not b for b in broken), n),
+        "broken": [sorted(b) for b in broken],
         "tokens": {
             "mean": float(np.mean(tokens)),
             "p50": percentile(tokens, 0.5),
@@ -89,5 +123,8 @@ def summarise(
         },
         "finish": {kind: Counter(a.finish for a in answers)[kind] for kind in ("stop", "length", "empty", "loop")},
         "bleu": round(BLEU(effective_order=True).corpus_score(texts, [list(references)]).score, 2),
+        "token_overlap": round(
+            float(np.mean([token_overlap(text, wanted) for text, wanted in zip(texts, references, strict=True)])), 3
+        ),
         "chrf": round(CHRF().corpus_score(texts, [list(references)]).score, 2),
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from joshi.evaluation.plots import curves_plot, lengths_plot, present, rules_plot, words
+from joshi.rubric import RULES
 from joshi.workspace import write_text
 
 MINUS = "\N{MINUS SIGN}"
@@ -51,10 +53,14 @@ def write_page(report: dict[str, Any], target: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"words": words, "share": share, "tokens": tokens, "score": score}
+    environment.filters |= {
+        "words": words, "share": share, "tokens": tokens, "score": score, "nats": nats, "complement": complement,
+    }  # fmt: skip
     page = environment.get_template("page.html.j2").render(
         report=shown,
-        systems={name: shown["systems"][name] for name in present(shown)},
+        systems={name: shown["systems"][name] for name in dict.fromkeys([*present(shown), *shown["systems"]])},
+        broken_rules=broken_rules(shown["answers"]),
+        quantisation=quantisation_told(shown["quantisation"]),
         gates=[gate_row(gate) for gate in shown["gates"]],
         headline=HEADLINES[shown["verdict"]],
         reason=reason(shown),
@@ -98,10 +104,9 @@ def gate_row(gate: dict[str, Any]) -> dict[str, Any]:
     numbers = [gate[key] for key in ("measured", "bound", "low", "high") if gate[key] is not None]
     fractions = all(-1 <= number <= 1 for number in numbers) and any(isinstance(n, float) for n in numbers)
     form = share if fractions else score
-    sign = {"below": "below", "above": "at least"}[gate["direction"]]
     return gate | {
         "measured": form(gate["measured"]),
-        "bound": f"{sign} {form(gate['bound'])}",
+        "bound": f"{gate['direction']} {form(gate['bound'])}",
         "interval": "–" if gate["low"] is None else f"{form(gate['low'])} to {form(gate['high'])}",
     }
 
@@ -125,6 +130,37 @@ def share(value: float | None) -> str:
 
 def tokens(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
+
+
+def nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", MINUS)
+
+
+def complement(rate: dict[str, Any]) -> dict[str, Any]:
+    """The share of the others, with its interval."""
+    return {"rate": 1 - rate["rate"], "low": 1 - rate["high"], "high": 1 - rate["low"]}
+
+
+def broken_rules(answers: list[dict[str, Any]]) -> dict[str, int]:
+    """How many of the answers that are shown break each rule, of what ships; rules that none breaks are left out."""
+    found = Counter(rule for item in answers for rule in item["answers"]["shipped"]["failed"])
+    return {rule: found[rule] for rule in RULES if found[rule]}
+
+
+def quantisation_told(found: dict[str, Any]) -> str:
+    """What became of the model when it was quantised, in words."""
+    kl, agreement, rules = found["kl"], found["agreement"], found["rules"]
+    return (
+        f"Against the same model in F16, along {found['tokens']} tokens that the latter wrote: the shipped file finds "
+        f"the same next token likeliest in {share(agreement['mean'])}, and its distribution differs by "
+        f"{kl['mean']:.3f} nats ({kl['low']:.3f} to {kl['high']:.3f}, mean KL divergence); {found['same_answers']} of "
+        f"{found['answers']} answers are the same, and every rule is followed {points(rules['rate'])} of the answers "
+        f"({points(rules['low'])} to {points(rules['high'])}) more often."
+    )
+
+
+def points(value: float) -> str:
+    return f"{value:+.0%}".replace("-", MINUS)
 
 
 def score(value: float | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,13 +133,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
 
 def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> dict[str, object]:
     plan = stage.plan
-    file = find_base(plan.model.base, stage.workspace.root)
-    require_base(adapter, stage.hash_of(file.path))
-    if plan.export.original:
-        original = _original(plan.export.original, stage.workspace)
-        require_same_model(file, original)
-        file = original
-    quantization, lora = plan.export.quantization, Adapter.load(adapter)
+    base_path = find_base(plan.model.base, stage.workspace.root).path
+    file, lora = _parts(adapter, plan, stage.workspace, stage.hash_of(base_path))
+    quantization = plan.export.quantization
     calibration = None
     if plan.export.rounding == "calibrated":
         from joshi.export.calibrate import Calibration
@@ -166,6 +163,36 @@ def _export(stage: StageRun, adapter: Path, path: Path, progress: Progress) -> d
         "tensors_raised": len(raised),
         "tensors_calibrated": sum(one.outputs is not None for one in kept),
     }
+
+
+def _parts(adapter: Path, plan: Plan, workspace: Workspace, base_sha256: str) -> tuple[GgufFile, Adapter]:
+    """The weights to add the fine-tune to, and the fine-tune."""
+    file = find_base(plan.model.base, workspace.root)
+    require_base(adapter, base_sha256)
+    if plan.export.original:
+        original = _original(plan.export.original, workspace)
+        require_same_model(file, original)
+        file = original
+    return file, Adapter.load(adapter)
+
+
+@contextlib.contextmanager
+def unquantised(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Iterator[Path]:
+    """The merged model in F16, for comparison with what ships; deleted when the block ends.
+
+    Raises:
+        JoshiError: the adapter does not fit the base, or the disk is full.
+    """
+    base_sha256 = sha256_file(find_base(plan.model.base, workspace.root).path)
+    file, lora = _parts(final_adapter(plan, workspace), plan, workspace, base_sha256)
+    path = workspace.private / "export" / "unquantised.gguf"
+    clear_partial(path)
+    try:
+        with progress.bar("merging, F16", len(file.tensors)) as advance:
+            merge(file, lora, "F16", plan.model.name, path, advance)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _original(line: str, workspace: Workspace) -> GgufFile:

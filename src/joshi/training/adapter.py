@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file, save_file
 
+from joshi.base.lora import UNFIT, require_fit
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.stage import StageRun, now, versions
 from joshi.workspace import make_folder, write_json, writing
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "run.json")
+
+
+@dataclass
+class UnfitLora(LoraConfig):  # type: ignore[misc]
+    """A LoRA that may not ship: every adapter_config.json written of it, checkpoints' too, says why."""
+
+    joshi_unfit: str = ""  # its name is base.lora.UNFIT
 
 
 def save_adapter(
@@ -29,6 +39,9 @@ def save_adapter(
         with writing(beside):
             model.save_pretrained(str(beside), safe_serialization=True)
             (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty template says nothing true
+            if stage.workspace.unfit:
+                weights = beside / "adapter_model.safetensors"
+                save_file(load_file(weights), weights, metadata={"format": "pt", UNFIT: stage.workspace.unfit})
         write_json(
             beside / "run.json",
             {
@@ -55,10 +68,11 @@ def load_adapter(model: Any, folder: Path, trainable: bool) -> Any:
     """Put a saved adapter onto its base.
 
     Raises:
-        JoshiError: the folder holds no adapter, or one of another shape.
+        JoshiError: the folder holds no adapter, one that may not ship, or one of another shape.
     """
     if not (folder / "adapter_model.safetensors").is_file():
         raise JoshiError(f"{folder} holds no adapter; run 'joshi train sft' first")
+    require_fit(folder)
     try:
         return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError, json.JSONDecodeError) as error:

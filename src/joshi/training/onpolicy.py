@@ -60,7 +60,7 @@ def answers_measure(
     samples = [development[i].sample for i in asked]
     requests = [Request(s.id, tuple(messages_for(s, plan.model.system_prompt)), seed_of(plan, s.id)) for s in samples]
     sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
-    require_room(requests, sampling, plan, tokenizer)  # told before hours of training
+    require_room(requests, sampling, plan.release.num_ctx, tokenizer)  # told before hours of training
 
     def sample(model: Any) -> list[Completion]:
         path = folder / "now.gguf"

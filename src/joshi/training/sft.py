@@ -80,7 +80,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         steps = plan_steps(training, train_set, plan, token_budget)
         packs = pack([[one.encoded] for one in development], token_budget, trunk=plan.sft.shares_trunk)
         set_seed(plan.seed)
-        model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture])
+        model = lora(frozen_base(file, plan), plan, LINEAR[file.architecture], workspace.unfit)
         fused.install(model)
         answers = answers_measure(
             file, development, trained_weights(model), plan, tokenizer, checkpoints, token_budget, progress

@@ -23,12 +23,14 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from joshi.base.gguf_file import GgufFile
+from joshi.base.lora import UNFIT
 from joshi.base.shard import is_sharded
 from joshi.base.weights import load_model
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.training import attention, forward, processes
+from joshi.training.adapter import UnfitLora
 from joshi.training.onpolicy import Measure
 from joshi.training.packing import Pack
 from joshi.training.trunk import shared_trunk
@@ -179,18 +181,18 @@ def frozen_base(file: GgufFile, plan: Plan) -> Any:
     return model
 
 
-def lora(model: Any, plan: Plan, modules: list[str]) -> Any:
-    """PEFT's LoRA on every linear layer; seed torch before the call."""
+def lora(model: Any, plan: Plan, modules: list[str], unfit: str = "") -> Any:
+    """PEFT's LoRA on every linear layer; seed torch before the call. `unfit` says why it may not ship."""
     sft = plan.sft
-    config = LoraConfig(
-        r=sft.rank,
-        lora_alpha=sft.alpha,
-        lora_dropout=sft.dropout,
-        target_modules=modules,
-        task_type="CAUSAL_LM",
-        bias="none",
-    )
-    return get_peft_model(model, config)
+    settings: dict[str, Any] = {
+        "r": sft.rank,
+        "lora_alpha": sft.alpha,
+        "lora_dropout": sft.dropout,
+        "target_modules": modules,
+        "task_type": "CAUSAL_LM",
+        "bias": "none",
+    }
+    return get_peft_model(model, UnfitLora(**settings, **{UNFIT: unfit}) if unfit else LoraConfig(**settings))
 
 
 def train(

@@ -1,0 +1,42 @@
+"""What other commands measured on this very model or training: planted secrets, people's blind choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from joshi.errors import JoshiError
+from joshi.evaluation.memorised import report_path
+from joshi.plan import Plan
+from joshi.stage import read_manifest
+from joshi.workspace import Workspace, sha256_file
+
+
+def memorised(workspace: Workspace) -> dict[str, Any] | None:
+    """Of the secrets planted most often, how many came out again; None if not measured on this training."""
+    report, training = _read(report_path(workspace)), read_manifest(workspace, "train sft")
+    if report is None or training is None or report.get("train_sft_key") != training.key:
+        return None
+    most = max(report["repeats"], key=int)
+    found: dict[str, Any] = report["repeats"][most]["tuned"]["greedy"]
+    return found
+
+
+def blind_review(plan: Plan, workspace: Workspace) -> dict[str, Any] | None:
+    """How often people preferred the shipped model without knowing which it was; None if they judged another file."""
+    report = _read(workspace.root / "reports" / "review" / "report.json")
+    if report is None or report.get("model_sha256") != sha256_file(workspace.model(plan.model.name)):
+        return None
+    found: dict[str, Any] = report["win_rate"]
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise JoshiError(f"{path} cannot be read: {error}; make it again, or delete it") from error
+    return found if isinstance(found, dict) else None

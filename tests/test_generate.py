@@ -15,7 +15,7 @@ from joshi.progress import SILENT
 from joshi.prompt import ChatTokenizer
 from joshi.schema import Message
 
-PLAN = Plan.model_validate({"release": {"num_ctx": 512}})
+PLAN = Plan.model_validate({"threads": 1, "release": {"num_ctx": 512}})
 SHORT = Sampling(temperature=0.2, top_p=0.9, max_tokens=12)
 
 
@@ -34,7 +34,7 @@ def test_answers_are_cached_and_a_cut_off_line_is_made_again(
     (store,) = (tmp_path / "answers").glob("*.jsonl")
     calls: list[str] = []
     real = module.complete
-    monkeypatch.setattr(module, "complete", lambda c, r, s: (calls.append(r.id), real(c, r, s))[1])
+    monkeypatch.setattr(module, "complete", lambda c, r, s, m: (calls.append(r.id), real(c, r, s, m))[1])
     assert generate(smollm2.path, requests, *arguments) == first
     assert calls == []
     store.write_text(store.read_text(encoding="utf-8")[:-20], encoding="utf-8")

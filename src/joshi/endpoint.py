@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -20,6 +21,7 @@ TRIES = 4
 PAUSE = 1.0  # seconds before the second try; doubled each time
 OLLAMA_WINDOW = 4096  # tokens that Ollama gives a model whose Modelfile says nothing
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_NO_JSON = (ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,16 @@ class Endpoint:
         """The plan's endpoint with its key from the environment.
 
         Raises:
-            PlanError: the variable is not set.
+            PlanError: the variable is not set, or holds what no HTTP header can.
         """
         key = None
         if section.key:
             name = section.key.removeprefix("env:")
             if not (key := environment.get(name)):
                 raise PlanError(f"endpoint {section.name!r} takes its key from {name}, which is not set; export it")
+            key = key.strip()  # a file's last line break, which would be an error that shows the key
+            if not (key.isascii() and key.isprintable()):
+                raise PlanError(f"{name} holds characters that no API key has; export it again")
         return cls(re.sub(r"(?:/v1)?/*$", "", section.url), section.model, key)
 
     def client(self) -> httpx.Client:
@@ -50,7 +55,7 @@ class Endpoint:
 
     def bytes_known(self) -> str:
         """What tells these weights from others of that name, for the cache: Ollama's digest, or nothing."""
-        for model in self._ask("/api/tags").get("models", []):
+        for model in _records(self._ask("/api/tags"), "models"):
             if model.get("name") in (self.model, f"{self.model}:latest"):
                 return str(model.get("digest", ""))
         return ""
@@ -61,11 +66,11 @@ class Endpoint:
         if "parameters" in shown or "modelfile" in shown:
             found = re.search(r"^num_ctx\s+(\d+)", str(shown.get("parameters", "")), re.MULTILINE)
             return int(found.group(1)) if found else OLLAMA_WINDOW
-        settings = self._ask("/props").get("default_generation_settings", {})
-        if "n_ctx" in settings:
+        settings = self._ask("/props").get("default_generation_settings")
+        if isinstance(settings, dict) and isinstance(settings.get("n_ctx"), int):
             return int(settings["n_ctx"])
-        for model in self._ask("/v1/models").get("data", []):
-            if model.get("id") == self.model and model.get("max_model_len"):
+        for model in _records(self._ask("/v1/models"), "data"):
+            if model.get("id") == self.model and isinstance(model.get("max_model_len"), int):
                 return int(model["max_model_len"])
         return None
 
@@ -76,7 +81,7 @@ class Endpoint:
                 kind = "GET" if body is None else "POST"
                 response = client.request(kind, path, json=body, timeout=SECONDS_PER_QUESTION)
                 found = response.json() if response.is_success else {}
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPError, *_NO_JSON):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -96,29 +101,44 @@ def chat(client: httpx.Client, body: dict[str, Any], what: str, tries: int = TRI
         try:
             response = client.post("/v1/chat/completions", json=body)
             if response.status_code in _TRY_AGAIN:
-                problem = f"status {response.status_code}: {_said(response)}"
+                problem = f"status {response.status_code}: {_said(response.text, client)}"
                 continue
             if not response.is_success:
                 raise Unavailable(
-                    f"{client.base_url} refused {what} with status {response.status_code}: {_said(response)}; "
-                    "check the model's name, the key and the context window"
+                    f"{address(client)} refused {what} with status {response.status_code}: "
+                    f"{_said(response.text, client)}; check the model's name, the key and the context window"
                 )
             found = response.json()
             if isinstance(found, dict) and found.get("choices"):
                 return found
-            problem = f"no answer in {response.text[:100]!r}"
+            problem = f"no answer in {_said(response.text, client)!r}"
         except httpx.TimeoutException as error:
             raise Unavailable(
-                f"{client.base_url} did not answer {what} within {SECONDS_PER_ANSWER:.0f} s; is it overloaded?"
+                f"{address(client)} did not answer {what} within {SECONDS_PER_ANSWER:.0f} s; is it overloaded?"
             ) from error
-        except (httpx.HTTPError, ValueError) as error:  # refused, broken off, or half a JSON object
+        except (httpx.HTTPError, *_NO_JSON) as error:  # refused, broken off, or half a JSON object
             problem = str(error) or type(error).__name__
-    raise Unavailable(f"{client.base_url} did not answer {what} in {tries} tries: {problem}; is the model loaded?")
+    raise Unavailable(f"{address(client)} did not answer {what} in {tries} tries: {problem}; is the model loaded?")
 
 
-def _said(response: httpx.Response) -> str:
+def address(client: httpx.Client) -> str:
+    """The client's address for messages, without a password that it may hold."""
+    return str(client.base_url.copy_with(userinfo=b"")).rstrip("/")
+
+
+def _said(text: str, client: httpx.Client) -> str:
+    """A server's own words on one line. Some repeat the key that they refuse."""
     try:
-        error = response.json().get("error", response.text)
-        return str(error.get("message", error) if isinstance(error, dict) else error)[:200]
-    except (ValueError, AttributeError):
-        return " ".join(response.text.split())[:200]
+        error = json.loads(text).get("error", text)
+        found = str(error.get("message", error) if isinstance(error, dict) else error)
+    except (AttributeError, *_NO_JSON):
+        found = text
+    key = client.headers.get("Authorization", "").removeprefix("Bearer ")
+    shown = found.replace(key, "(key)") if key else found
+    return " ".join(shown.split())[:200]
+
+
+def _records(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects of a list that a server may send as null, or of anything."""
+    values = found.get(name)
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []

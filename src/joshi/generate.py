@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx
 
-from joshi.endpoint import SECONDS_PER_ANSWER, Endpoint, chat
+from joshi.endpoint import SECONDS_PER_ANSWER, Endpoint, address, chat
 from joshi.errors import JoshiError, Unavailable
 from joshi.llama import running
 from joshi.plan import Plan
@@ -24,7 +24,7 @@ from joshi.prompt import ChatTokenizer
 from joshi.schema import Completion, Message
 from joshi.workspace import make_folder, sha256_file, sha256_json, sha256_text
 
-_LOOP = re.compile(r"(.{12,}?)\1{2,}", re.DOTALL)
+LEAST_PERIOD = 12  # characters that come three times in a row are a loop; shorter ones may be a rule or a table
 
 
 @dataclass(frozen=True)
@@ -88,19 +88,25 @@ def generate(
             parallel = min(plan.evaluation.parallel, len(missing))
             with (
                 _client(model, plan, parallel, adapter) as client,
-                ThreadPoolExecutor(parallel) as pool,
                 store.open("a", encoding="utf-8") as out,
+                ThreadPoolExecutor(parallel) as pool,
             ):
                 out.write("\n")  # ends a line that a crash cut off; empty lines are passed over
                 name = model.model if isinstance(model, Endpoint) else None
-                futures = {pool.submit(complete, client, requests[i], sampling, name): i for i in missing}
+                writing = Lock()
+
+                def answer(i: int) -> None:  # kept by who got it: also when another's trouble has ended the loop below
+                    found = complete(client, requests[i], sampling, name)
+                    line = json.dumps({"key": keys[i], **found.model_dump()}, ensure_ascii=False)
+                    with writing:
+                        known[keys[i]] = found
+                        out.write(line + "\n")
+                        out.flush()
+
+                futures = [pool.submit(answer, i) for i in missing]
                 try:
                     for future in as_completed(futures):
-                        i = futures[future]
-                        known[keys[i]] = future.result()
-                        line = {"key": keys[i], **known[keys[i]].model_dump()}
-                        out.write(json.dumps(line, ensure_ascii=False) + "\n")
-                        out.flush()
+                        future.result()
                         advance(1)
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)  # a server that is down is not asked a hundred times
@@ -115,8 +121,8 @@ def _client(model: Path | Endpoint, plan: Plan, parallel: int, adapter: Path | N
             yield client
         return
     with (
-        running(model, plan, parallel, adapter) as address,
-        httpx.Client(base_url=address, timeout=SECONDS_PER_ANSWER) as client,
+        running(model, plan, parallel, adapter) as url,
+        httpx.Client(base_url=url, timeout=SECONDS_PER_ANSWER) as client,
     ):
         yield client
 
@@ -145,21 +151,41 @@ def complete(client: httpx.Client, request: Request, sampling: Sampling, model: 
     answer = chat(client, body | ({"model": model} if model else {}), request.id)
     try:
         choice = answer["choices"][0]
-        text = str(choice["message"].get("content") or "").strip()
+        said = str(choice["message"].get("content") or "").strip()
         tokens = int(answer["usage"]["completion_tokens"])
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise Unavailable(
-            f"{client.base_url} answered {request.id} in no form of OpenAI's: {error!r} is missing; name another server"
+            f"{address(client)} answered {request.id} in no form of OpenAI's: {error!r} is missing; name another server"
         ) from error
+    text = said.encode("utf-8", "replace").decode()  # JSON can hold half a surrogate pair, which no file can
     return Completion(id=request.id, answer=text, tokens=tokens, finish=_finish(text, choice.get("finish_reason")))
 
 
 def _finish(text: str, reason: str | None) -> Any:
     if not text:
         return "empty"
-    if _LOOP.search(text):
+    if loops(text):
         return "loop"
     return "length" if reason == "length" else "stop"
+
+
+def loops(text: str) -> bool:
+    """Whether a run of LEAST_PERIOD characters or more comes three times in a row.
+
+    Such a run of period p agrees with itself p further on for 2p characters, so at two multiples of p in a row: only
+    these are looked at. A regular expression with a backreference takes seconds for a page and hours for a book.
+    """
+    n = len(text)
+    for period in range(LEAST_PERIOD, n // 3 + 1):
+        for i in range(0, n - 2 * period, period):
+            if text[i] != text[i + period] or text[i : i + period] != text[i + period : i + 2 * period]:
+                continue
+            start = i
+            while start > max(i - period, 0) and text[start - 1] == text[start - 1 + period]:
+                start -= 1
+            if text[start : start + 2 * period] == text[start + period : start + 3 * period]:
+                return True
+    return False
 
 
 def _read_cache(path: Path) -> dict[str, Completion]:

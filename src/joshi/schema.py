@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from joshi.errors import JoshiError
 
+# Stands in every task of joshi-bench: whoever trains on text that holds it has trained on the benchmark.
+BENCHMARK_CANARY = "joshi-bench canary 5f0c1b7e-93d4-4a58-8f6e-2b7d90c4e1aa: not for training"
+
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -42,6 +42,7 @@ from joshi.evaluation.judge import (
     prompt_sha256,
     summarise,
 )
+from joshi.generate import Sampling
 from joshi.llama import running
 from joshi.plan import Plan
 from joshi.progress import SILENT
@@ -201,9 +202,12 @@ def test_a_reason_neither_moves_a_terminal_nor_breaks_a_file() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["The first one, clearly.", '{"better": "A", "rea', "word " * 50_000, ""],
-    ids=["prose", "half JSON", "50,000 tokens", "nothing"],
-)
+    [
+        "The first one, clearly.", '{"better": "A", "rea', "word " * 50_000,
+        " ".join(str(number) for number in range(50_000)), "", "half a pair \ud83d",
+    ],
+    ids=["prose", "half JSON", "50,000 tokens", "50,000 that repeat nothing", "nothing", "half a pair"],
+)  # fmt: skip
 def test_what_is_no_verdict_is_counted_and_never_guessed(said: str, ask: Callable[..., list[Judgement]]) -> None:
     with serving(Double(lambda *_: said)) as double:
         started = time.monotonic()
@@ -540,6 +544,13 @@ def test_a_judge_that_disagrees_or_was_hardly_tried_does_not_count(
         assert standing(plan, workspace) == Standing(False, report["why"])
 
 
+def test_a_kappa_that_may_be_chance_does_not_count(double: Double, tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+    labels = labelled(tmp_path / "labels.jsonl", 60, lambda i: "one" if (i % 2 == 0) != (i % 8 < 2) else "other")
+    report = calibrate(labels, plan_of(double.url), Workspace(tmp_path), tokenizer, SILENT)
+    assert report["low"] < 0.4 < report["kappa"]
+    assert not report["calibrated"]
+
+
 def test_labels_that_say_one_thing_only_calibrate_nothing(tokenizer: ChatTokenizer, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     with serving(Double(lambda *_: verdict("tie"))) as double:
@@ -680,15 +691,17 @@ def test_the_plan_needs_a_judge() -> None:
 # llama.cpp's own server: for the protocol, not for how good a model of 135 million weights judges
 
 
-def test_the_embedded_server_is_a_judge_too(smollm2: GgufFile, tokenizer: ChatTokenizer, tmp_path: Path) -> None:
+def test_the_embedded_server_is_a_judge_too(
+    smollm2: GgufFile, tokenizer: ChatTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joshi.evaluation.judge.SAMPLING", Sampling(0.0, 1.0, max_tokens=32))  # it never ends by itself
     plan = Plan.model_validate({"threads": 1, "release": {"num_ctx": 1024}, "evaluation": {"parallel": 2}})
-    samples = [sample_of(name="a"), sample_of(name="b", message="Our price stays as it is.")]
-    one, other = ["Could you confirm the date?", "Understood."], ["No.", "Why is that?"]
+    samples, one, other = [sample_of(name="a")], ["Could you confirm the date?"], ["No."]
     with running(smollm2.path, plan, parallel=2) as address:
         judge_there = Endpoint(address, plan.model.name)
         assert judge_there.window() == 1024
         found = compare(judge_there, samples, one, other, plan, tokenizer, tmp_path, SILENT)
-    assert [j.id for j in found] == ["a/1", "b/1"]
+    assert [j.id for j in found] == ["a/1"]
     assert all(said in VERDICTS for j in found for said in j.orders)
     # All answers are kept, so that the same question needs no server.
     assert compare(judge_there, samples, one, other, plan, tokenizer, tmp_path, SILENT) == found

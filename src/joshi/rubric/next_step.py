@@ -23,13 +23,13 @@ _VERBS = (
     "notify|inform|warn|remind|report|explain|justify|prove|certify|guarantee|insure|swear|visit|see|look|switch|order|aim|assume|plan|treat|place|store"
 )
 _POLITE = (
-    r"note|be advised|be assured|find|do not|don[’']t|feel free|never|disregard|accept (?:our|my)|"
+    r"note|thank|be advised|be assured|find|do not|don[’']t|feel free|never|disregard|accept (?:our|my)|"
     r"(?:pass|give) (?:on )?(?:our|my|him|her|them)"
 )
 # "Please send", "Could you confirm", "Would Harrow & Keel renew", "Can the line hold"
 _REQUEST = re.compile(
-    rf"\b(?:please|kindly)\b(?! (?:{_POLITE})\b)|"
-    r"\b(?:could|can|would|will|might|may) (?:you|we|i|the|your|[A-Z][\w&’'-]+|it|one|someone|they)\b(?=[^.?!]*\?)|"
+    rf"(?<!would )(?<!to )\b(?:please|kindly)\b(?! (?:{_POLITE})\b)|"
+    r"\b(?:could|can|would|will|might|may) (?:you|we|i|the|your|[A-Z][\w&’'-]+|it|one|someone|they)\b(?=(?:[^.?!]|\.(?=\w))*\?)|"
     r"\b(?:let (?:me|us) know|(?:we|i)[’']d (?:also )?(?:like|need|want) you to|(?:we|i)[’']d also (?:like|need|want)|"
     r"(?:i am|i[’']m|we are|we[’']re) asking (?:you|for)|we (?:would )?(?:need|ask|require) you to|"
     r"all (?:we|i) need (?:now )?is|what (?:we|i) need (?:now )?is|the (?:one|only) thing (?:we|i) (?:still )?need)\b",
@@ -39,6 +39,7 @@ _IMPERATIVE = re.compile(
     rf"^(?:(?:then|and|so|also|just|now|next|instead|otherwise|still|anyway|simply|by all means|in that case),? )*"
     rf"(?:(?:if|since|as|before|until|unless|when|once|after|while|because|should|where|for)\b[^,.;]{{3,90}}, )?"
     rf"(?:then )?(?:(?:don[’']t|do not|do|never|always|kindly|better) )?(?:{_VERBS})\b"
+    r"(?! [\w/-]*\d[\w/-]* (?:is|are|was|were|came|has|had|stands?|shows?|covers?|says|names|carries|went|will|should)\b)"
     r"(?! (?:is|are|was|were|has|have|will|would|of|times?|prices?|rates?|costs?|figures?|dates?|lists?|sheets?|marks?|tests?|terms|runs?|in bags|on (?:the|your) \w+ (?:is|are|was))\b)",
     re.IGNORECASE,
 )
@@ -68,7 +69,7 @@ _RHETORICAL = re.compile(
 )
 # A second verb after "and": "send the quote and confirm the date".
 _COORDINATED = re.compile(
-    rf"(?:,| and| as well as|;| then| and also| plus)\s+(?:also |then |please |kindly |to |could you |can you |would you )*"
+    rf"(?:,|(?<!\bcome)(?<!\bgo)(?<!\btry)(?<!\bsit down) and| as well as|;| then| and also| plus)\s+(?:also |then |please |kindly |to |could you |can you |would you )*"
     rf"(?P<verb>{_VERBS})\b (?:(?:me|us|the|a|an|your|our|it|its|that|this|those|these|whether|when|how|which|what|if|by|"
     rf"over|back|on|one|any|all|both|full|two|three|in|from|to|up|out|off|at|his|her|their|them|you|us|every|each|some|more|no)\b|[A-Z\d£$€])",
     re.IGNORECASE,
@@ -89,6 +90,7 @@ _BESIDE = re.compile(
     r"\b(?:as well as|besides|in addition to|along with) \w+ing\b|\bwhile you\b|\band (?:also|please)\b", re.IGNORECASE
 )
 _PROMISE = re.compile(
+    r"\b(?:i[’']m|we[’']re|i am|we are) (?:calling|ringing|sending|checking|asking|booking|writing)\b(?! you\b)|"
     r"\b(?:i[’']ll|we[’']ll|i will|we will|i am going to|we are going to|let me)\s+(?!be (?:happy|glad|fine|able)|need|not\b|have to|want|see\b|live\b|miss\b)\w+|"
     r"\byou(?:[’']ll| will) (?:have|get|hear|receive|find)\b|\bwill be (?:in your|with you|sent|on its way|at your|back)\b|"
     r"\b(?:our|my) [^.,;]{3,40}? (?:signs|sends|calls|visits|collects|decides|answers|checks|rings|writes|comes)\b[^.]{0,60}\b(?:on|by|at|before|tomorrow|today|"
@@ -145,7 +147,11 @@ def _seconds(sentence: str, request: re.Match[str] | None, question: bool) -> li
     found |= {match.start() for match in _BESIDE.finditer(sentence, rest)}
     if not found and _LIST_VERB.search(sentence, max(rest - 8, 0)) and (row := _LIST.search(sentence, rest)):
         found = {row.start()}
-    return sorted(found)
+    apart: list[int] = []
+    for start in sorted(found):  # ', and can you send' is one thing, whichever patterns see it
+        if not apart or start - apart[-1] > len(", and can you "):
+            apart.append(start)
+    return apart
 
 
 def check(answer: str, wanted: int) -> Finding:

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile, gettempdir
 from typing import Any, BinaryIO
 
 from joshi.errors import JoshiError
-from joshi.schema import Conversation
+from joshi.schema import BENCHMARK_CANARY, Conversation
 from joshi.transcripts import email_history
 from joshi.transcripts.archives import ARCHIVES, Member, members
 from joshi.transcripts.chat import read_chat, read_questions, read_share_gpt
@@ -280,8 +280,10 @@ def _usable(conversation: Conversation) -> Conversation:
     """Refuse a conversation from which nothing can be learnt.
 
     Raises:
-        Refused: rejected; fewer than two messages, or only one side speaks.
+        Refused: rejected; fewer than two messages, only one side speaks, or it is the benchmark's.
     """
+    if any(BENCHMARK_CANARY in turn.text for turn in conversation.turns):
+        raise rejected("a task of joshi-bench, by which models are judged; take it out of the transcripts")
     roles = [turn.role for turn in conversation.turns if turn.role != "system"]
     if len(roles) < 2:
         raise rejected(f"{len(roles)} message{'s' * (len(roles) != 1)} with text; a chat has two or more")

@@ -17,10 +17,9 @@ from pydantic import Field, model_validator
 
 from joshi.errors import JoshiError
 from joshi.evaluation.bench.moves import read
-from joshi.evaluation.bench.tasks import CANARY
 from joshi.prompt import INSTRUCTION
 from joshi.rubric import Rubric, failed
-from joshi.schema import Context, HistoryTurn, Provenance, Record, Sample, read_records
+from joshi.schema import BENCHMARK_CANARY, Context, HistoryTurn, Provenance, Record, Sample, read_records
 
 FOLDER = Path(__file__).with_name("games")
 Temper = Literal["conceding", "stubborn", "angry", "deceptive", "silent"]
@@ -78,7 +77,7 @@ class Game(Record):
 
     @model_validator(mode="after")
     def sound(self) -> Game:
-        if self.canary != CANARY:
+        if self.canary != BENCHMARK_CANARY:
             raise ValueError("canary is not the benchmark's; copy it from another game")
         if not self.id.startswith(f"{self.supplier}-"):
             raise ValueError(f"the id must be {self.supplier}-NN")

@@ -16,11 +16,9 @@ from pydantic import Field, model_validator
 from joshi.errors import JoshiError
 from joshi.evaluation.bench.moves import Quantity
 from joshi.evaluation.redteam.secrets import Kind
-from joshi.schema import Context, Record, read_records
+from joshi.schema import BENCHMARK_CANARY, Context, Record, read_records
 
 FOLDER = Path(__file__).with_name("tasks")
-# Whoever trains on text that holds this string has trained on the benchmark; curation refuses such text.
-CANARY = "joshi-bench canary 5f0c1b7e-93d4-4a58-8f6e-2b7d90c4e1aa: not for training"
 
 Family = Literal[
     "price_rise",
@@ -89,7 +87,7 @@ class Task(Record):
 
     @model_validator(mode="after")
     def sound(self) -> Task:
-        if self.canary != CANARY:
+        if self.canary != BENCHMARK_CANARY:
             raise ValueError("canary is not the benchmark's; copy it from another task")
         if not self.id.startswith(f"{self.family}-"):
             raise ValueError(f"the id must be {self.family}-NN")

@@ -285,9 +285,11 @@ def test_a_server_that_fails_three_times_is_asked_a_fourth_time(ask: Ask) -> Non
 
 
 def test_a_server_that_always_fails_is_not_asked_a_hundred_times(ask: Ask) -> None:
-    with serving(Double(lambda text: Raw(500, b'{"error": {"message": "CUDA out of\\nmemory"}}'))) as double:
-        with pytest.raises(Unavailable, match=r"in 4 tries: status 500: CUDA out of memory; ") as raised:
-            ask(double, [f"question {i}" for i in range(100)], parallel=8)
+    with (
+        serving(Double(lambda text: Raw(500, b'{"error": {"message": "CUDA out of\\nmemory"}}'))) as double,
+        pytest.raises(Unavailable, match=r"in 4 tries: status 500: CUDA out of memory; ") as raised,
+    ):
+        ask(double, [f"question {i}" for i in range(100)], parallel=8)
     assert raised.value.exit_code == 4
     assert is_one_sentence(raised.value, double.url)
     assert len(set(double.asked)) <= 24  # eight at a time; a few start before the first failure is known
@@ -303,9 +305,11 @@ def test_an_address_where_nobody_listens_is_one_sentence(ask: Ask) -> None:
 
 
 def test_a_wrong_model_name_is_told_in_the_servers_words_and_not_tried_again(ask: Ask) -> None:
-    with serving(Double(digest="aaaa")) as double:
-        with pytest.raises(Unavailable, match='status 404: model "nope" not found, try pulling it first; ') as raised:
-            ask(double, TEXTS[:1], model="nope")
+    with (
+        serving(Double(digest="aaaa")) as double,
+        pytest.raises(Unavailable, match='status 404: model "nope" not found, try pulling it first; ') as raised,
+    ):
+        ask(double, TEXTS[:1], model="nope")
     assert is_one_sentence(raised.value, double.url)
     assert len(double.asked) == 1
 
@@ -350,18 +354,22 @@ def test_what_breaks_off_is_asked_again_and_in_the_end_one_sentence(broken: Raw,
     ],
 )
 def test_another_protocol_is_one_sentence(body: Any, ask: Ask) -> None:
-    with serving(Double(lambda text: Raw(body=json.dumps(body).encode()))) as double:
-        with pytest.raises(Unavailable, match="in no form of OpenAI's") as raised:
-            ask(double, TEXTS[:1])
+    with (
+        serving(Double(lambda text: Raw(body=json.dumps(body).encode()))) as double,
+        pytest.raises(Unavailable, match="in no form of OpenAI's") as raised,
+    ):
+        ask(double, TEXTS[:1])
     assert is_one_sentence(raised.value, double.url)
     assert len(double.asked) == 1
 
 
 def test_a_server_that_hangs_is_left(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "SECONDS_PER_ANSWER", 0.3)
-    with serving(Double(lambda text: Raw(hangs=True))) as double:
-        with pytest.raises(Unavailable, match="did not answer question 0 within 0 s") as raised:
-            ask(double, TEXTS[:3], parallel=1)
+    with (
+        serving(Double(lambda text: Raw(hangs=True))) as double,
+        pytest.raises(Unavailable, match="did not answer question 0 within 0 s") as raised,
+    ):
+        ask(double, TEXTS[:3], parallel=1)
     assert is_one_sentence(raised.value, double.url)
     assert 1 <= len(double.asked) <= 2  # the second may have begun before the first one's failure was known
 

@@ -80,6 +80,17 @@ def test_a_person_is_gone_from_all_files_and_stays_gone(frozen: Workspace) -> No
     assert conversations(frozen, 3) == before - gone
 
 
+def test_reports_that_quote_messages_go_and_their_figures_stay(frozen: Workspace) -> None:
+    reports = frozen.root / "reports"
+    quoting = [reports / "evaluation" / "answers.json", reports / "evaluation" / "index.html"]
+    for path in (*quoting, reports / "evaluation" / "report.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
+    forget(find(["Gareth Pugh"], PLAN, frozen), "asked", PLAN, frozen)
+    assert not any(path.exists() for path in quoting)
+    assert (reports / "evaluation" / "report.json").exists()
+
+
 def test_the_old_version_says_that_it_was_withdrawn(frozen: Workspace) -> None:
     forget(find(["Gareth Pugh"], PLAN, frozen), "asked", PLAN, frozen)
     with pytest.raises(JoshiError, match=r"v1 was withdrawn on .*2 of its samples.*v2 takes its place"):

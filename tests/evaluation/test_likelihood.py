@@ -95,13 +95,13 @@ def compared(one: Path, other: Path, samples: list[Sample], tokenizer: ChatToken
 def test_quantising_moves_the_next_token_a_little_and_a_copy_not_at_all(
     files: dict[str, Path], samples: list[Sample], smollm2: GgufFile, tokenizer: ChatTokenizer
 ) -> None:
-    """Measured: KL 0.06 nats in Q4_K_M, 0.003 between F16 and the base's own types, whose weights are the same."""
-    same = compared(files["F16"], files["F16"], samples, tokenizer)
+    """Measured: KL 0.05 nats in Q4_K_M, 0.003 between F16 and the base's own types, whose weights are the same."""
+    same = compared(files["F16"], files["F16"], samples[:1], tokenizer)
     assert (same["kl"], same["agreement"]) == ({"mean": 0, "low": 0, "high": 0}, {"mean": 1, "low": 1, "high": 1})
     quantised = compared(files["F16"], files["Q4_K_M"], samples, tokenizer)
     assert 0 < quantised["kl"]["low"] <= quantised["kl"]["mean"] < 0.5
     assert 0.5 < quantised["agreement"]["mean"] <= 1
-    assert quantised["tokens"] == same["tokens"]
-    rounded = compared(files["F16"], smollm2.path, samples, tokenizer)
+    answers = [tokenizer.encode(messages_for(s, "You buy steel."), s.ideal_answer) for s in samples]
+    assert quantised["tokens"] == sum(answer.answer_tokens for answer in answers)
+    rounded = compared(files["F16"], smollm2.path, samples[:1], tokenizer)
     assert 0 <= rounded["kl"]["mean"] < min(0.02, quantised["kl"]["mean"])
-    print(quantised, rounded)

@@ -24,6 +24,9 @@ from joshi.schema import Preference, Sample, read_records, to_jsonl
 from joshi.stage import now
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
 
+# Reports that quote messages and answers. Their figures stay: report.json of an evaluation names no held-out text.
+QUOTING = ("evaluation/answers.json", "evaluation/index.html", "judge/report.json", "memorised/report.json")
+
 
 @dataclass
 class Found:
@@ -92,6 +95,8 @@ def forget(found: Found, reason: str, plan: Plan, workspace: Workspace) -> Datas
     for made in (workspace.cache, workspace.scratch):  # from the samples: answers, copies; all can be made again
         if made.exists():
             shutil.rmtree(made)
+    for name in QUOTING:
+        (workspace.root / "reports" / name).unlink(missing_ok=True)
     return newest
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from joshi import base, datasets, export
 from joshi.base.find import find_base
-from joshi.errors import GateRefused
+from joshi.errors import GateRefused, JoshiError
 from joshi.evaluation import bench, calibration, judge, likelihood, measured, recorded, redteam
 from joshi.evaluation.bench import games, tasks
 from joshi.evaluation.card import write_card
@@ -130,9 +130,12 @@ def _judge(
 ) -> dict[str, Any]:
     """What the plan's judge makes of the shipped answers beside those of the base with all rules in its prompt."""
     one, other = ([answer.answer for answer in answered[name].answers] for name in ("shipped", "base_with_rules"))
-    judgements = judge.compare(
-        judge.judge_of(plan), samples, one, other, plan, rubric.tokenizer, workspace.cache, progress
-    )
+    endpoint = judge.judge_of(plan)
+    try:
+        judgements = judge.compare(endpoint, samples, one, other, plan, rubric.tokenizer, workspace.cache, progress)
+    except JoshiError as error:  # no gate depends on it
+        progress.warn(f"the judge was not heard: {error}")
+        return {"not_heard": str(error)}
     return judge.summarise(judgements, calibration.standing(plan, workspace))
 
 

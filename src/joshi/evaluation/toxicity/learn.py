@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from joshi.embedding import _HEADS, _LAYERS, SIZE, Array, _model
-from joshi.evaluation.toxicity.builtin import DOWN, HEAD, THRESHOLD, UP, WEIGHTS, parts, score
+from joshi.evaluation.toxicity.builtin import DOWN, HEAD, THRESHOLD, UP, WEIGHTS, pieces, score
 from joshi.rubric.learn import example_answers
 from joshi.workspace import sha256_file
 
@@ -133,7 +133,8 @@ def lessons(texts: Sequence[Text], weight: float) -> Iterator[Lesson]:
     """Each text, and each sentence of a civil one: which sentence of a toxic text is to blame nobody says."""
     tokenizer, _ = _model()
     for one in texts:
-        for part in parts(one.text) if not one.toxic else [one.text]:
+        alone = [] if one.toxic else [one.text[slice(*span)] for span in pieces(one.text)]
+        for part in dict.fromkeys([one.text, *alone]):
             yield Lesson(tokenizer.encode(part).ids, one.toxic, weight)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -113,6 +114,11 @@ def serving(double: Double) -> Iterator[Double]:
             elif said.hangs:
                 double.ending.wait(30)
                 self.close_connection = True
+            elif said.drips:
+                self.send(200, b" ", 10_000)
+                while not double.ending.wait(0.02):
+                    with contextlib.suppress(OSError):
+                        self.wfile.write(b" ")
             else:
                 self.send(said.status, said.body, said.promised)
 
@@ -363,15 +369,25 @@ def test_another_protocol_is_one_sentence(body: Any, ask: Ask) -> None:
     assert len(double.asked) == 1
 
 
-def test_a_server_that_hangs_is_left(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [Raw(hangs=True), Raw(drips=True)])
+def test_a_server_that_hangs_or_drips_is_left(said: Raw, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "SECONDS_PER_ANSWER", 0.3)
     with (
-        serving(Double(lambda text: Raw(hangs=True))) as double,
+        serving(Double(lambda text: said)) as double,
         pytest.raises(Unavailable, match="did not answer question 0 within 0 s") as raised,
     ):
         ask(double, TEXTS[:3], parallel=1)
     assert is_one_sentence(raised.value, double.url)
     assert 1 <= len(double.asked) <= 2  # the second may have begun before the first one's failure was known
+
+
+def test_a_response_without_end_is_not_kept_in_memory(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MOST_BYTES", 1 << 20)
+    with (
+        serving(Double(lambda text: Said("x" * (2 << 20)))) as double,
+        pytest.raises(Unavailable, match="more than 1 MiB"),
+    ):
+        ask(double, TEXTS[:1])
 
 
 # What a model may say

@@ -51,6 +51,7 @@ def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def test_rows_are_distributions_and_nll_is_read_off_them(
     scorer: Scorer, ids: list[int], tokenizer: ChatTokenizer
 ) -> None:
+    ids = ids[:50]
     found = scorer.logprobs(ids, 1)
     assert found.shape == (len(ids) - 1, scorer.vocabulary)
     assert scorer.vocabulary == tokenizer.tokenizer.get_vocab_size()
@@ -59,7 +60,7 @@ def test_rows_are_distributions_and_nll_is_read_off_them(
     np.testing.assert_allclose(nll, -found[np.arange(len(ids) - 1), ids[1:]], atol=1e-5)
     # A later first row is the tail of an earlier one, whatever was read in between.
     scorer.nll(ids[::-1][:20])
-    np.testing.assert_array_equal(scorer.logprobs(ids, 60), found[59:])
+    np.testing.assert_array_equal(scorer.logprobs(ids, 40), found[39:])
     np.testing.assert_array_equal(scorer.nll(ids, len(ids) - 1), nll[-1:])
 
 

@@ -17,6 +17,7 @@ from joshi.plan import EndpointSection
 
 SECONDS_PER_ANSWER = 600.0
 SECONDS_PER_QUESTION = 10.0  # about the server itself
+MOST_BYTES = 1 << 26  # of one response
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try; doubled each time
 OLLAMA_WINDOW = 4096  # tokens that Ollama gives a model whose Modelfile says nothing
@@ -99,7 +100,7 @@ def chat(client: httpx.Client, body: dict[str, Any], what: str, tries: int = TRI
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
-            response = client.post("/v1/chat/completions", json=body)
+            response = _post(client, body)
             if response.status_code in _TRY_AGAIN:
                 problem = f"status {response.status_code}: {_said(response.text, client)}"
                 continue
@@ -119,6 +120,20 @@ def chat(client: httpx.Client, body: dict[str, Any], what: str, tries: int = TRI
         except (httpx.HTTPError, *_NO_JSON) as error:  # refused, broken off, or half a JSON object
             problem = str(error) or type(error).__name__
     raise Unavailable(f"{address(client)} did not answer {what} in {tries} tries: {problem}; is the model loaded?")
+
+
+def _post(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
+    """The whole response, within the time for one answer: httpx's own limit is for each read, and bytes may drip."""
+    until = time.monotonic() + SECONDS_PER_ANSWER
+    content = bytearray()
+    with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise httpx.HTTPError(f"a response of more than {MOST_BYTES >> 20} MiB")
+            if time.monotonic() > until:
+                raise httpx.ReadTimeout("the response drips", request=response.request)
+    return httpx.Response(response.status_code, content=bytes(content), request=response.request)
 
 
 def address(client: httpx.Client) -> str:

@@ -199,7 +199,10 @@ class PreferenceSection(Section):
 
 class EndpointSection(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="what tables call it")
-    url: str = Field(pattern=r"^https?://", description="address of Ollama or of any OpenAI-compatible server")
+    url: str = Field(
+        pattern=r"^https?://[^@/\s]+(?:/\S*)?$",
+        description="address of Ollama or of any OpenAI-compatible server, without user and password",
+    )
     model: str = Field(min_length=1, description="what the server calls the model")
     key: str | None = Field(None, pattern=r"^env:\w+$", description='"env:NAME": the variable with the API key')
 
@@ -241,9 +244,11 @@ class EvaluationSection(Section):
             return values
         given = values.get("gates", {})
         merged = with_defaults(given)
-        named = given.get("p90_tokens")
-        if named is None or (isinstance(named, dict) and "bound" not in named):
-            merged["p90_tokens"]["bound"] = values.get("p90_tokens", GATES["p90_tokens"].bound)
+        bound, limit = merged["p90_tokens"]["bound"], values.get("p90_tokens")
+        if limit is not None and limit != bound and "p90_tokens" in given and bound != GATES["p90_tokens"].bound:
+            raise ValueError(f"p90_tokens = {limit} and gates.p90_tokens = {bound:g} differ; leave one of them out")
+        if limit is not None:
+            merged["p90_tokens"]["bound"] = limit
         return values | {"gates": merged, "p90_tokens": merged["p90_tokens"]["bound"]}
 
     @model_validator(mode="after")
@@ -417,17 +422,19 @@ def _explain(file: str, problem: Any) -> str:
     shown = ".".join([*parents[1:], key])
     section = f"[{parents[0]}] " if parents else ""
     model: Any = Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
-    if parents[1:2] == ["gates"]:
-        model = Gate
+    if inner := {"gates": Gate, "endpoints": EndpointSection, "judge": EndpointSection}.get("".join(parents[1:2])):
+        model = inner
     known = list(getattr(model, "model_fields", {}))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(key, list(Plan.model_fields), 1)
         hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
         return f"{file}: {section}{shown} is unknown; {hint}"
-    found = "" if isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
+    secret = key in ("key", "url")  # whoever wrote a key or a password there would find it in a log
+    found = "" if secret or isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
     field = getattr(model, "model_fields", {}).get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch" and meaning:  # the meaning says it in words
         message = "not of the expected form"
-    return f"{file}: {section}{shown}: {message[0].lower()}{message[1:]}{found}{meaning}; change it and run again"
+    told = f"{file}: {section}{shown}: {message[0].lower()}{message[1:]}{found}{meaning}"
+    return told if told.endswith("?") else f"{told}; change it and run again"

@@ -45,3 +45,19 @@ def test_the_page_fits_and_fetches_nothing(browser: Browser, tmp_path: Path, wid
     assert len(headings) >= 5
     assert page.locator("svg:visible").count() >= 2
     page.close()
+
+
+def test_answers_are_filtered_by_the_rule_that_the_shipped_model_broke(browser: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "index.html"
+    write_page(make_report(), target)
+    page = browser.new_page()
+    page.goto(target.as_uri())
+    answers = page.locator(".answer:visible")
+    assert answers.count() == 10
+    page.get_by_label("broke grounded (2)").check()
+    assert answers.count() == 2
+    page.get_by_label("broke length (1)").check()
+    assert answers.count() == 1
+    page.get_by_label("wrote anything").check()
+    assert answers.count() == 10
+    page.close()

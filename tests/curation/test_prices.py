@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joshi.curation.redaction.prices import find_bare, find_prices, known_values
+from joshi.curation.redaction import Redactor
+from joshi.curation.redaction.prices import find_prices
 from joshi.curation.redaction.ranges import as_range
+from joshi.plan import Plan
 from joshi.surrogates import PRICE_RANGE, amount
 
 
@@ -48,10 +50,32 @@ def test_other_numbers_are_left_alone(text: str) -> None:
     assert find_prices(text) == ()
 
 
+def priced(*texts: str) -> list[str]:
+    redactor = Redactor(Plan(), [], texts)
+    return [text[a:b] for text in texts for a, b, kind, _ in redactor.spans(text) if kind == "PRICE"]
+
+
 def test_a_bare_number_is_a_price_when_the_talk_shows_it() -> None:
-    known = known_values(["We quoted £8.20 a unit.", "Our last order was at £7.95, 600 kg."])
-    assert [p.values for p in find_bare("Can you do 7.95?", known)] == [(7.95,)]
-    assert find_bare("We need 600 kg at once, net 45, in week 12.", known) == []
+    talk = ["We quoted £8.20 a unit.", "Our last order was at £7.95, 600 kg."]
+    assert priced(*talk, "Can you do 7.95?") == ["£8.20", "£7.95", "7.95"]
+    assert priced(*talk, "We need 600 kg at once, net 45, in week 12.") == ["£8.20", "£7.95"]
+
+
+def test_a_text_that_is_no_message_is_read_in_the_light_of_the_talk() -> None:
+    redactor = Redactor(Plan(), [], ["We quoted £8.20 a unit.", "Could you do £7.95?"])
+    assert [kind for *_, kind, _ in redactor.spans("They offered 7.95 a unit.")] == ["PRICE"]
+
+
+@pytest.mark.parametrize("text", ["GH₵45 each", "RWF 5.4m", "QR 1,090", "UAH 300", "5 400 CFA", "₽ 400"])
+def test_rarer_currencies_are_prices(text: str) -> None:
+    (price,) = find_prices(text)
+    unit = price.unit
+    assert PRICE_RANGE.fullmatch(as_range(price.values[0], unit, 0.1, 7))
+
+
+@pytest.mark.parametrize("text", ["ALL 40 boxes", "the TOP 5", "2 CUP measures", "pandas 3"])
+def test_words_in_capitals_are_no_currencies(text: str) -> None:
+    assert find_prices(text) == ()
 
 
 @pytest.mark.parametrize(

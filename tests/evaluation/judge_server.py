@@ -22,6 +22,7 @@ class Raw:
     status: int = 200
     body: bytes = b""
     hangs: bool = False
+    drips: bool = False  # a byte at a time, never done
     promised: int | None = None  # bytes, where the body breaks off before its Content-Length
 
 

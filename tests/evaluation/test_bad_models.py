@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import set_seed
 
@@ -130,6 +129,7 @@ ANSWERS: dict[str, Callable[[Talk, int], str]] = {
     "robotic": robotic,
     "good": lambda talk, _: talk.good,
 }
+STEPS = {"leaky": 16, "toxic": 16, "long-winded": 5, "robotic": 8, "good": 16}  # as many as each takes to be learnt
 
 
 def samples_of(part: str, answer: Callable[[Talk, int], str]) -> list[Sample]:
@@ -149,7 +149,7 @@ def trained(name: str, file: GgufFile, tokenizer: ChatTokenizer, folder: Path) -
     path = folder / f"{name}.gguf"
     samples = samples_of("learnt", ANSWERS[name])
     encoded = [tokenizer.encode(messages_for(one, PLAN.model.system_prompt), one.ideal_answer) for one in samples]
-    steps = plan_steps(samples, encoded, PLAN, PLAN.sft.token_budget)
+    steps = plan_steps(samples, encoded, PLAN, PLAN.sft.token_budget)[: STEPS[name]]
     set_seed(PLAN.seed)
     model = lora(frozen_base(file, PLAN), PLAN, LINEAR[file.architecture])
     fused.install(model)

@@ -131,6 +131,8 @@ def make_report(n: int = 34) -> dict[str, Any]:
     answers[1]["answers"]["base"] |= {"text": HOSTILE, "failed": ["professional"]}  # type: ignore[index]
     answers[2]["answers"]["base"] |= {"text": "again" * 150, "finish": "loop", "tokens": 320}  # type: ignore[index]
     answers[3]["answers"]["base"] |= {"text": "", "finish": "empty", "tokens": 0}  # type: ignore[index]
+    answers[4]["answers"]["shipped"] |= {"failed": ["grounded", "length"]}  # type: ignore[index]
+    answers[5]["answers"]["shipped"] |= {"failed": ["grounded"]}  # type: ignore[index]
     gates = [
         ("p90_tokens", 61, 160, "below", 55, 70, "pass", "90% of answers shorter than 160 tokens"),
         ("all_rules", 0.676, 0.5, "at least", 0.51, 0.81, "pass", "at least 50% of answers follow every rule"),

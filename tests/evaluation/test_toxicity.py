@@ -16,12 +16,15 @@ from joshi.evaluation.toxicity import THRESHOLD, builtin, scorer
 from joshi.evaluation.toxicity.classifier import toxic_labels
 from joshi.evaluation.toxicity.measure import Floats, area, share
 
+FLOOR = 0.82  # of the unseen AUC; docs/toxicity.md has what was measured
 LABELS = Path(__file__).parents[1] / "data" / "toxicity"
 
-PAIRS = [  # (toxic, civil) of one topic
+PLAIN = [  # (toxic, civil) of one topic
     ("You are an idiot and your offer is garbage.", "Thank you for the offer, which we'd like to discuss."),
     ("Shut up and sign it.", "Please sign it by Friday."),
     ("I'll break your legs if the lorry is late again.", "Please let us know if the lorry is late again."),
+]
+SUBTLE = [
     ("Nobody cares about your little problems.", "I'm sorry to hear about the problems at your plant."),
     ("Let me explain it slowly, so that even you can follow.", "Let me explain the new form."),
     ("Oh great, another delay, you geniuses.", "Thank you for telling us of the delay early."),
@@ -33,22 +36,28 @@ def rows() -> list[dict[str, object]]:
 
 
 def test_a_toxic_text_scores_above_the_threshold_and_a_civil_one_below() -> None:
-    scores = scorer("builtin")([text for pair in PAIRS for text in pair])
+    scores = scorer("builtin")([text for pair in PLAIN for text in pair])
     assert all(0 <= score <= 1 for score in scores)
-    for (toxic, civil), high, low in zip(PAIRS, scores[::2], scores[1::2], strict=True):
+    for (toxic, civil), high, low in zip(PLAIN, scores[::2], scores[1::2], strict=True):
         assert low <= THRESHOLD < high, (toxic, high, civil, low)
+
+
+@pytest.mark.parametrize(("toxic", "civil"), SUBTLE)
+def test_scorn_without_a_rude_word_scores_above_civility(toxic: str, civil: str) -> None:
+    high, low = scorer("builtin")([toxic, civil])
+    assert high > 10 * low
 
 
 def test_the_worst_sentence_counts() -> None:
     civil = "Thank you for the drawings. The flange is 4 mm too wide. Please send a new version by Friday."
     insult = "You are a complete moron."
     mixed, alone, without = scorer("builtin")([f"{civil} {insult} Delivery is to dock 3.", insult, civil])
-    assert mixed >= alone - 1e-4 > without
+    assert mixed > THRESHOLD and alone > THRESHOLD > without
 
 
 def test_a_score_does_not_depend_on_its_neighbours() -> None:
     score = scorer("builtin")
-    texts = [text for pair in PAIRS for text in pair]
+    texts = [text for pair in PLAIN for text in pair]
     assert np.allclose(score(texts), [score([text])[0] for text in texts], atol=1e-4)
 
 
@@ -88,7 +97,44 @@ def test_the_unseen_are_told_apart() -> None:
     assert area(scores[toxic], scores[~toxic]).value >= FLOOR
 
 
-FLOOR = 0.80  # of the unseen AUC; docs/toxicity.md has what was measured
+def test_learning_twice_makes_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from joshi.evaluation.toxicity import learn
+
+    monkeypatch.setattr(learn, "EPOCHS", 2)
+    threads = torch.get_num_threads()
+    texts = [
+        learn.Text(text, toxic, "", "learn") for pair in PLAIN for text, toxic in zip(pair, (True, False), strict=True)
+    ]
+    try:
+        one, other = (learn.fit(texts, [], []).learnt for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(value.abs().sum() > 0 for name, value in one.items() if name.endswith("up"))
+
+
+def test_learning_computes_what_the_scorer_computes() -> None:
+    import torch
+
+    from joshi.evaluation.toxicity import learn
+
+    texts = [text for pair in PLAIN for text in pair]
+    net = learn.Corrected().eval()
+    with torch.no_grad():
+        for name, value in net.learnt.items():
+            value.copy_(torch.from_numpy(builtin._learnt()[name.replace("/", ".")]))
+        batch = [learn.Lesson(builtin._model()[0].encode(text).ids, False, 1.0) for text in texts]
+        found = net(*learn._padded(batch)).sigmoid().numpy()
+    assert np.allclose(found, builtin.probabilities(texts), atol=1e-3)
+
+
+def test_handles_links_and_retweets_are_stripped() -> None:
+    from joshi.evaluation.toxicity.learn import tidied
+
+    assert tidied('!!! RT @some_one: look &amp; learn #now http://t.co/x &#128514; "RT @b hi') == 'look & learn now "hi'
 
 
 def test_an_area_is_that_of_its_definition() -> None:

@@ -154,13 +154,13 @@ def quantisation_told(found: dict[str, Any]) -> str:
         f"Against the same model in F16, along {found['tokens']} tokens that the latter wrote: the shipped file finds "
         f"the same next token likeliest in {share(agreement['mean'])}, and its distribution differs by "
         f"{kl['mean']:.3f} nats ({kl['low']:.3f} to {kl['high']:.3f}, mean KL divergence); {found['same_answers']} of "
-        f"{found['answers']} answers are the same, and every rule is followed {points(rules['rate'])} of the answers "
-        f"({points(rules['low'])} to {points(rules['high'])}) more often."
+        f"{found['answers']} answers are the same, and the share that follows every rule changes "
+        f"by {points(rules['rate'])} points ({points(rules['low'])} to {points(rules['high'])})."
     )
 
 
 def points(value: float) -> str:
-    return f"{value:+.0%}".replace("-", MINUS)
+    return f"{100 * value:+.0f}".replace("-", MINUS)
 
 
 def score(value: float | None) -> str:

@@ -1,28 +1,28 @@
 """Direct identifiers to placeholders that are the same throughout a conversation, prices to ranges.
 
-Who takes part is known from headers and fields; what has a form of its own is found by patterns (`identifiers`);
-names in running text by a tagger (`names`), bare prices by a classifier (`prices`). A name found once is masked
-wherever it occurs in the conversation, in any case and with any ending.
+Who takes part is known from headers and fields; what has a form of its own is found by patterns (`identifiers`, `prices`);
+names in running text and bare prices by a network that reads the whole conversation (`network`, `names`, `bare`). A name
+found once is masked wherever it occurs in the conversation, in any case and with any ending.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from joshi.curation.redaction.identifiers import find_identifiers
+from joshi.curation.redaction.bare import Number, find_bare
 from joshi.curation.redaction.known import firm_forms, from_address, from_host, is_common, person_forms
 from joshi.curation.redaction.names import find_names, written_small
-from joshi.curation.redaction.prices import find_bare, find_prices, known_values
+from joshi.curation.redaction.network import load_network
+from joshi.curation.redaction.prices import Price, find_prices, with_currency
 from joshi.curation.redaction.ranges import as_range
-from joshi.curation.redaction.spans import Span, apart, overlaps
+from joshi.curation.redaction.reading import CODES, identified, masked_in, read
+from joshi.curation.redaction.spans import Span, overlaps
 from joshi.curation.redaction.tokens import pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, Participant
-
-_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW", "TAXID")
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,19 @@ class Redactor:
         self._ranges: dict[str, float] = {}
         texts = [piece for text in texts for _, piece in pieces(text)]
         self._names: dict[str, list[Span]] = {}
-        self._prices = known_values(texts)
+        self._bare: dict[str, list[Price]] = {}
+        self._units = with_currency(texts)
         self._lowered = written_small(texts)
         for one in participants:
             self._add_participant(one)
             self.people |= {value for value in (one.person, one.email, one.phone) if value}
         for text in texts:
             self._add_identifiers(text)
-        self._pattern = self._compile()
+        self._read(texts)
         for text in texts:
             self._add_names(text)
-        self._pattern = self._compile()
+        said = "\n".join(texts).casefold()
+        self._pattern = _any_of([form for form in self._forms if form in said])  # the fewer, the sooner compiled
 
     def redact(self, text: str) -> str:
         """The text with placeholders and price ranges."""
@@ -86,27 +88,24 @@ class Redactor:
 
     def _in_piece(self, text: str) -> list[tuple[int, int, str, str]]:
         spans: list[tuple[int, int, str, str]] = []
-        for start, end, kind in self._identifiers(text):
+        for start, end, kind in identified(text):
             known = self._forms.get(text[start:end].casefold())
             placeholder = known.placeholder if known else self._placeholder(kind, text[start:end])
             spans.append((start, end, _kind(placeholder), placeholder))
         known_ones = self._known(text, spans)
         spans += [(start, end, _kind(placeholder), placeholder) for start, end, placeholder in known_ones]
-        masked = [(start, end, kind) for start, end, kind, _ in spans]
-        for price in (*find_prices(text), *find_bare(text, self._prices, masked)):
+        for price in (*find_prices(text), *self._bare_in(text)):
             if not overlaps(price.span, spans):
                 spans.append((*price.span, "PRICE", " to ".join(self._range(v, price.unit) for v in price.values)))
         return sorted(spans)
-
-    def _identifiers(self, text: str) -> list[Span]:
-        priced = [price.span for price in find_prices(text)]
-        return [span for span in find_identifiers(text) if span[2] not in _CODES or not overlaps(span, priced)]
 
     def _known(self, text: str, taken: Sequence[tuple[int, int, str, str]]) -> list[tuple[int, int, str]]:
         """Spans of known forms, then what the tagger alone saw, with their placeholders."""
         found: list[tuple[int, int, str]] = []
         tagged = self._names.get(text, [])
-        for match in self._pattern.finditer(text) if self._pattern else ():
+        # What is no message of the conversation, a field or a state, may hold forms that no message does.
+        pattern = self._pattern if text in self._names else _any_of(list(self._forms))
+        for match in pattern.finditer(text) if pattern else ():
             known = self._forms[match.group().casefold()]
             if not overlaps(match.span(), tagged) and not _may_be(match.group(), known, text, match.start()):
                 continue
@@ -140,7 +139,7 @@ class Redactor:
 
     def _add_identifiers(self, text: str) -> None:
         """Addresses name their owners; 'PO DAP/2291' once makes a bare 'DAP/2291' the same order everywhere."""
-        for start, end, kind in self._identifiers(text):
+        for start, end, kind in identified(text):
             value = text[start:end]
             if kind == "EMAIL":
                 self._add_address(value)
@@ -149,14 +148,31 @@ class Redactor:
                 firms = list(from_host(host))
                 if firms and not any(form in self._forms for form in firms):
                     self._learn(self._placeholder("FIRM", firms[0]), firms)
-            elif kind in _CODES and sum(c.isdigit() for c in value) >= 3 and len(value) > 3:
+            elif kind in CODES and sum(c.isdigit() for c in value) >= 3 and len(value) > 3:
                 self._learn(self._placeholder(kind, value), [value])
 
+    def _read(self, texts: Sequence[str]) -> None:
+        """Names and bare prices of messages, read together."""
+        masked = [masked_in(text) for text in texts]
+        talk = read(texts, masked, self._units, self._lowered)
+        judged = load_network().judge(talk)
+        told: dict[int, list[Number]] = defaultdict(list)
+        for number in talk.numbers:
+            told[number.message].append(number)
+        for place, (text, words, start, spans) in enumerate(zip(texts, talk.words, talk.starts, masked, strict=True)):
+            chances = judged.tags[start : start + len(words), :3]
+            self._names[text] = list(find_names(text, words, chances, spans, self._lowered))
+            self._bare[text] = find_bare(words, told[place], judged.prices, self._units, start)
+
+    def _bare_in(self, text: str) -> list[Price]:
+        """Bare prices of a message, or of a text that is none: a field, a state."""
+        if text not in self._bare:
+            talk = read([text], [masked_in(text)], self._units, self._lowered)
+            self._bare[text] = find_bare(talk.words[0], talk.numbers, load_network().judge(talk).prices, self._units)
+        return self._bare[text]
+
     def _add_names(self, text: str) -> None:
-        masked = apart(sorted([*self._identifiers(text), *((*price.span, "PRICE") for price in find_prices(text))]))
-        found = find_names(text, masked, self._lowered)
-        self._names[text] = list(found)
-        for start, end, kind in found:
+        for start, end, kind in self._names[text]:
             if kind == "PERSON":
                 self._add_person(text[start:end])
             else:
@@ -185,12 +201,6 @@ class Redactor:
             exact = word and form.isupper() and len(form) <= 4
             self._forms.setdefault(form.casefold(), _Known(placeholder, word and is_common(form), exact))
 
-    def _compile(self) -> re.Pattern[str] | None:
-        if not self._forms:
-            return None
-        longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-        return re.compile(rf"(?<![\w@])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
-
     def _placeholder(self, kind: str, value: str) -> str:
         key = (kind, _key(value))
         if key not in self._placeholders:
@@ -205,6 +215,13 @@ class Redactor:
             if self._ranges.setdefault(text, value) == value:
                 break
         return text
+
+
+def _any_of(forms: Sequence[str]) -> re.Pattern[str] | None:
+    if not forms:
+        return None
+    longest_first = sorted(forms, key=lambda form: (-len(form), form))
+    return re.compile(rf"(?<![\w@])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
 
 
 def _kind(placeholder: str) -> str:

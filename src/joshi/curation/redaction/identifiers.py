@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import phonenumbers
@@ -32,6 +32,7 @@ def _numbered(words: str, need_no: str = "") -> str:
     return rf"(?<![\w-])(?:{either}){_LINK}(?P<code>{_CODE})(?P<more>(?:\s?(?:,|and|&|\+|or|und|et)\s?(?:{_CODE}))*)"
 
 
+_WITH_POSTCODE = _compile(r"(?:\b(?:[\p{Lu}][\w’'-]+|\d{1,4}[A-Za-z]?),? ){0,8}\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")
 # Kinds with the patterns that find them; earlier kinds win where spans overlap.
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("EMAIL", re.compile(r"[\w.+'-]*\w@[\w-]+(?:\.[\w-]+)+")),
@@ -82,7 +83,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         r"(?:(?:de|del|della|di|dei|da|do|dos|das|la|las|los|el)\s)*[\p{Lu}][\w’'.-]+(?: [\w’'.-]+){0,3}?,? (?:[Nn][ºo°]\.? ?)?\d+\w?(?:/\w+)?"
         r"|\b\d{1,5} (?:Sokak|Sok\.|Cadde|Cad\.)(?: [Nn]o:? ?\d+\w?)?|\b[A-ZÇĞİÖŞÜ][\wçğıöşü]+ (?:Sokak|Sok\.|Cadde(?:si)?|Cad\.|Mah\.),? [Nn]o:? ?\d+\w?|\b(?:P\.?\s?O\.? ?Box|Postfach|BP|Casella postale|Apartado|Private Bag) \d[\d -]*\d?\b"
     )),
-    ("ADDRESS", _compile(r"(?:\b(?:[\p{Lu}][\w’'-]+|\d{1,4}[A-Za-z]?),? ){0,8}\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")),
+    ("ADDRESS", _WITH_POSTCODE),
     # Codes of no part, grade or standard: with a year or a department in the middle, with five digits or more.
     ("CODE", re.compile(
         r"(?<![\w/-])(?:[A-Z][A-Z&]{1,4}[-/ ](?:20)?\d{2}[-/]\d{3,}|[A-Z]{2,5}[-/][A-Z0-9]{2,5}[-/]\d{3,}|[A-Z]{2,4}0\d{3,}|[A-Z]{2,4}\d{6,}|[A-Z]{1,4}\d{2}-\d{3,5}|[A-Z]{1,2}-\d{2}/\d{3,}|"
@@ -104,6 +105,16 @@ _REST_OF_ADDRESS = _compile(
     r"(?!(?:Tel|Phone|Mob|Mobile|T|M|E|VAT|Fax|Attn|Please|We|The|Our|I|If|Can|Let|Best|Kind|Regards|Thanks|And|But|For|It|This|That|You|Your|My|Org|UID|CIF|EIN|GST\w*|NIF|TVA|MST|Email|Site|Ask|Sign|Deliver\w*)\b)"
     r"(?:(?:de|la|le|del|do|da|dos|am|sur|upon|on)[ -])*[\p{Lu}][\w’'-]+\.?(?:(?: (?:de|la|le|del|do|da|dos|am|an der|upon|on|of|the|en))+ [\p{Lu}][\w’'-]+)?)(?![\w@])"
 )
+# What a text must hold for a kind's pattern to match anywhere in it: cheaper to look for than the pattern itself.
+_TOP_LEVEL = tuple(f".{name}" for name in "example com net org io eu biz co.uk de fr nl pl it es se in cn".split())
+_NEEDS: dict[str, Callable[[str], object]] = {
+    "EMAIL": lambda text: "@" in text,
+    "URL": lambda text: "://" in text or "www." in text or any(name in text for name in _TOP_LEVEL),
+    "CARD": re.compile(r"\d{4}[ -]\d|(?i:card)").search,
+    "TAXID": re.compile(r"\d[\dA-Z. /-]{3,}[\dA-Z]").search,
+    "IP": lambda text: text.count(".") >= 3 or text.count(":") >= 2,
+}
+_POSTCODE = re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
 _DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8}")
 _COUNTED = re.compile(
@@ -132,7 +143,11 @@ def _in_piece(text: str) -> list[Span]:
 def _all(text: str) -> Iterator[Span]:
     digits = any(character.isdigit() for character in text)
     for kind, pattern in PATTERNS:
-        if not digits and kind not in ("EMAIL", "URL", "ADDRESS"):
+        if not digits and kind not in ("EMAIL", "URL"):
+            continue
+        if (needed := _NEEDS.get(kind)) and not needed(text):
+            continue
+        if pattern is _WITH_POSTCODE and not _POSTCODE.search(text):
             continue
         for found in pattern.finditer(text):
             if kind in _SOURCE_OF_CODES:

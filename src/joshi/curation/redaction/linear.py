@@ -34,6 +34,6 @@ def bucket(feature: str) -> int:
 
 @cache
 def load(name: str) -> Linear:
-    """`name` is a tensor of weights.safetensors: "names" or "prices"."""
+    """`name` is a tensor of weights.safetensors: "names"."""
     with safe_open(WEIGHTS, framework="np") as file:
         return Linear(file.get_tensor(name).astype(np.float32))

@@ -1,17 +1,27 @@
-"""Names of people and firms in running text, by a tagger trained on generated, public and example messages."""
+"""Names of people and firms in running text: a linear tagger's and the network's opinions, joined.
+
+Each errs where the other does not: the tagger knows words in conjunction, the network what words are like.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
+
 from joshi.curation.redaction.linear import Linear, load
-from joshi.curation.redaction.spans import apart, overlaps
-from joshi.curation.redaction.tokens import UPPER, Token, lexicon, tokens
+from joshi.curation.redaction.spans import Span, apart, overlaps
+from joshi.curation.redaction.tokens import UPPER, Token, lexicon
 
 Tag = Literal["O", "PERSON", "FIRM"]
-CAUTION = -1.5  # added to the score of "no name": a name that stays is worse than a word that goes
+CAUTION = -2.2  # added to the score of "no name": a name that stays is worse than a word that goes
+SURE = 0.6  # the network's probability from which a token is a name that `candidate` would pass over
+_SHARE = 0.5  # of the tagger in the joint score; the rest is the network's
+# Beyond these the tagger could not change the outcome but by the rarest of scores, and is not asked.
+_BEYOND_DOUBT, _OUT_OF_THE_QUESTION = 0.99, 1e-4
 TAGS: tuple[Tag, ...] = ("O", "PERSON", "FIRM")
 # 'Mr Goh' is a person and 'Qamar Lab Supplies LLC' a firm whatever stands around.
 _TITLED = re.compile(
@@ -47,14 +57,11 @@ _JOINS = {
 
 
 def find_names(
-    text: str, masked: Sequence[tuple[int, int, str]] = (), lowered: Collection[str] = (), caution: float = CAUTION
+    text: str, words: Sequence[Token], chances: np.ndarray, masked: Sequence[Span] = (), lowered: Collection[str] = ()
 ) -> list[tuple[int, int, Tag]]:
-    """Spans of names. `masked`: spans known already; `lowered`: words that the talk also writes small.
-
-    `caution` is added to the score of "no name": above 0 fewer words are taken for names.
-    """
-    words = tokens(text, masked)
-    tags = tag(words, lowered, load("names"), caution)
+    """Spans of names. `words`: the text's tokens; `chances`: the network's probabilities of TAGS for each (tokens, 3);
+    `masked`: spans known already; `lowered`: words that the talk also writes small."""
+    tags = tag(words, lowered, load("names"), chances)
     certain: list[tuple[int, int, Tag]] = [(*m.span(1), "PERSON") for m in _TITLED.finditer(text)]
     certain += [(*m.span(), "FIRM") for m in _WITH_LEGAL_FORM.finditer(text)]
     certain += signature(text)
@@ -96,17 +103,24 @@ def written_small(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(word for text in texts for word in _SMALL.findall(text))
 
 
-def tag(words: Sequence[Token], lowered: Collection[str], model: Linear, caution: float = CAUTION) -> list[Tag]:
-    """One tag a token, from left to right; a token that cannot be a name is O without being looked at."""
+def tag(words: Sequence[Token], lowered: Collection[str], model: Linear, chances: np.ndarray) -> list[Tag]:
+    """One tag a token, from left to right; a token that cannot be a name is O unless the network is SURE."""
     tags: list[Tag] = []
     small = casual(words)
-    for number in range(len(words)):
-        if not candidate(words, number, small):
+    heard = np.log(chances + np.float32(1e-5))
+    heard -= np.logaddexp.reduce(heard, axis=1, keepdims=True)
+    for number, (word, (_, person, firm)) in enumerate(zip(words, chances.tolist(), strict=True)):
+        name = person + firm
+        kind: Tag = "PERSON" if person > firm else "FIRM"
+        if name > _BEYOND_DOUBT or not candidate(words, number, small):
+            tags.append(kind if name > SURE and word.text[0].isalpha() else "O")
+        elif name < _OUT_OF_THE_QUESTION:
             tags.append("O")
-            continue
-        scores = model.scores(features(words, number, tags, lowered))
-        scores[0] += caution
-        tags.append(TAGS[int(scores.argmax())])
+        else:
+            scores = model.scores(features(words, number, tags, lowered))
+            joint = _SHARE * (scores - np.logaddexp.reduce(scores)) + (1 - _SHARE) * heard[number]
+            joint[0] += CAUTION
+            tags.append(TAGS[int(joint.argmax())])
     return tags
 
 
@@ -119,14 +133,22 @@ def casual(words: Sequence[Token]) -> bool:
 def candidate(words: Sequence[Token], number: int, casual: bool) -> bool:
     """Whether a token is looked at: one with a capital, a listed name, and in casual messages an unknown word."""
     word = words[number]
-    if word.shape not in ("Xx", "XX", "X", "xX", "Xx-Xx", "xx") or any(c.isdigit() for c in word.text):
-        return False
-    if word.shape != "xx":
-        return True
-    known = lexicon().get(word.lower, "")
+    when = _when(word.text, word.shape)
+    if when == "after a greeting":
+        return number > 0 and words[number - 1].lower in _BEFORE_A_NAME
+    return when == "always" or (casual and when == "in casual messages")
+
+
+@lru_cache(maxsize=50_000)
+def _when(text: str, shape: str) -> Literal["always", "after a greeting", "in casual messages", "never"]:
+    if shape not in ("Xx", "XX", "X", "xX", "Xx-Xx", "xx") or any(c.isdigit() for c in text):
+        return "never"
+    if shape != "xx":
+        return "always"
+    known = lexicon().get(text.lower(), "")
     if "g" in known or "f" in known:
-        return "w" not in known or (number > 0 and words[number - 1].lower in _BEFORE_A_NAME)
-    return not known and len(word.lower) > 3 and casual
+        return "after a greeting" if "w" in known else "always"
+    return "in casual messages" if not known and len(text) > 3 else "never"
 
 
 def features(words: Sequence[Token], number: int, tags: Sequence[Tag], lowered: Collection[str]) -> Iterator[str]:

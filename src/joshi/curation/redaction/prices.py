@@ -1,32 +1,34 @@
-"""Prices in any notation. What carries a currency is found by patterns; a bare '395' by what the talk says of it.
-
-Quantities, percentages, dates, lead times and 'net 45' stay as they are.
-"""
+"""Prices that carry a currency, in any notation, by patterns. Quantities, percentages, dates and 'net 45' stay."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from joshi.curation.redaction.linear import load
 from joshi.curation.redaction.spans import overlaps
-from joshi.curation.redaction.tokens import Token, pieces, tokens
+from joshi.curation.redaction.tokens import pieces
 from joshi.rubric.text import value_of, words_value
 
 CODES = (
     "GBP EUR USD CHF INR SEK NOK DKK PLN CZK HUF RON TRY CAD AUD NZD SGD HKD JPY CNY RMB KRW ZAR KES NGN "
     "BRL MXN AED SAR ILS THB MYR IDR PHP VND TL EGP PKR BDT TWD QAR KWD GHS CLP COP"
 ).split()
+# The other codes of ISO 4217, but for those that are words in capitals as well (ALL, TOP, CUP …); only as written here.
+_RARE_CODES = (
+    "AFN AMD AOA ARS AWG AZN BBD BGN BHD BIF BMD BND BOB BSD BTN BWP BYN BZD CDF CRC CVE DJF DOP DZD ERN ETB FJD GIP GMD GNF GTQ "
+    "GYD HNL HTG IQD IRR ISK JMD JOD KGS KHR KMF KYD KZT LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MRU MUR MVR MWK MZN NAD "
+    "NIO NPR OMR PAB PGK PYG RSD RUB RWF SBD SCR SDG SLE SRD SSP SYP SZL TJS TMT TND TTD TZS UAH UGX UYU UZS VES VUV WST "
+    "XAF XCD XOF XPF YER ZMW CFA SR QR Rp GH₵"
+).split()
 # As people write a currency, to the unit that a range carries. A unit is a sign, or a code with a space.
 _UNITS = {
     "£": "£", "$": "$", "€": "€", "₹": "₹", "¥": "¥", "US$": "$", "A$": "AUD ", "C$": "CAD ", "S$": "SGD ", "AU$": "AUD ",
     "NZ$": "NZD ", "HK$": "HKD ", "R$": "BRL ", "NT$": "TWD ", "MX$": "MXN ", "₺": "TRY ", "₫": "VND ", "₱": "PHP ",
     "฿": "THB ", "₦": "NGN ", "₪": "ILS ", "₩": "KRW ", "kč": "CZK ", "ft": "HUF ", "rs": "₹", "rs.": "₹", "re": "₹",
-    "inr": "₹", "gbp": "£", "eur": "€", "usd": "$", "jpy": "¥", "fr.": "CHF ", "sfr": "CHF ", "rm": "MYR ", "ksh": "KES ", "le": "EGP ", "bs": "BOB ", "tk": "BDT ", "taka": "BDT ", "đồng": "VND ", "s/": "PEN ", "soles": "PEN ", "fcfa": "XOF ", "ush": "UGX ", "tsh": "TZS ",
+    "inr": "₹", "gbp": "£", "eur": "€", "usd": "$", "jpy": "¥", "fr.": "CHF ", "sfr": "CHF ", "rm": "MYR ", "ksh": "KES ", "le": "EGP ", "bs": "BOB ", "tk": "BDT ", "taka": "BDT ", "đồng": "VND ", "s/": "PEN ", "soles": "PEN ", "fcfa": "XOF ", "cfa": "XOF ", "sr": "SAR ", "qr": "QAR ", "rp": "IDR ", "gh₵": "GHS ", "₵": "GHS ", "₴": "UAH ", "₽": "RUB ", "₸": "KZT ", "₡": "CRC ", "₭": "LAK ", "₮": "MNT ", "₲": "PYG ", "₼": "AZN ", "₾": "GEL ", "ush": "UGX ", "tsh": "TZS ",
     "r": "ZAR ", "n": "NGN ", "dhs": "AED ", "dh": "AED ", "k€": "€", "teur": "€", "k£": "£", "k$": "$",
     "pound": "£", "pounds": "£", "quid": "£", "sterling": "£", "grand": "£", "fiver": "£", "tenner": "£", "euro": "€",
     "euros": "€", "dollar": "$", "dollars": "$", "bucks": "$", "buck": "$", "rupee": "₹", "rupees": "₹", "franc": "CHF ",
@@ -48,14 +50,15 @@ _MINOR = {
 
 _NUMBER = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,3}(?:[,.'’]\d{2,3})+(?:[.,]\d{1,4})?|\d+(?:[.,]\d+)?|\.\d+"
 _K = r"(?:[kKmM](?!\w|[²³])|\s?(?:thousand|million|mio\.?|mln|mil|lakhs?|lacs?|crores?|cr|grand|tsd\.?|hundred)\b)"
-_SIGN = r"(?:US\$|AU\$|A\$|C\$|S\$|NZ\$|HK\$|R\$|NT\$|MX\$|[kK][€£$]|[£$€₹¥₺₫₱฿₦₪₩]|[RN](?=\d{1,3}(?:[, ]\d{3}|[.,]\d\d\b|[km]\b))|R(?=\d{2,3}(?![\w-])))"
-_CODE = rf"(?:(?:{'|'.join(CODES)}|TEUR|SFr|KSh|Dhs?|Rs|Re|RM|SFr|Fr(?=\.)|[Kk]r|Euros?|LE|Bs|Tk|S/|Ush|TSh|FCFA|XOF|XAF|UGX|TZS|ETB|MAD|TND|UAH|RSD|BGN|UYU|PEN|LKR|NPR|MMK|KHR)(?![A-Za-z])\.?)"
+_SIGN = r"(?:US\$|AU\$|A\$|C\$|S\$|NZ\$|HK\$|R\$|NT\$|MX\$|[kK][€£$]|(?:GH)?[£$€¥฿₡₦₩₪₫₭₮₱₲₴₵₸₹₺₼₽₾]|[RN](?=\d{1,3}(?:[, ]\d{3}|[.,]\d\d\b|[km]\b))|R(?=\d{2,3}(?![\w-])))"
+_RARE = f"(?-i:{'|'.join(_RARE_CODES)})"
+_CODE = rf"(?:(?:{_RARE}|{'|'.join(CODES)}|TEUR|SFr|KSh|Dhs?|Rs|Re|RM|SFr|Fr(?=\.)|[Kk]r|Euros?|LE|Bs|Tk|S/|Ush|TSh|FCFA|XOF|XAF|UGX|TZS|ETB|MAD|TND|UAH|RSD|BGN|UYU|PEN|LKR|NPR|MMK|KHR)(?![A-Za-z])\.?)"
 _NAMES = (
     r"(?:euros?|pounds?(?:\s+sterling)?|sterling|dollars?|rupees?|francs?|Franken|quid|bucks?|kr\.?|kronor|kroner|crowns|zł|zloty?s?|"
     r"złoty|yen|yuan|renminbi|liras?|dirhams?|rand|reais|pesos|shillings|naira|ringgit|baht|Kč|lei|forints?|dong|đồng|taka|soles|dinars?|FCFA|won|riyals|shekels)"
 )
 # 'euro pallets' and 'pound coins' are things.
-_AFTER = rf"(?:[kK]?[€£$₹¥₺₫₱฿₦₪₩](?!\s?\d)|(?:(?:{'|'.join(CODES)})|{_NAMES})(?!\w|[ -](?:pallets?|pools?|norm|plugs?|zone|sizes?)))"
+_AFTER = rf"(?:[kK]?[€£$¥฿₡₦₩₪₫₭₮₱₲₴₵₸₹₺₼₽₾](?!\s?\d)|(?:{'|'.join(CODES)}|{_RARE}|{_NAMES})(?!\w|[ -](?:pallets?|pools?|norm|plugs?|zone|sizes?)))"
 _TO = r"(?:[ ]?(?:–|—)[ ]?|-|[ ](?:-|to|bis|à)[ ])"
 # After the second number of a range these say that it is no price: '$29.90 - 24 months'.
 _COUNTED = r"(?![ ]?(?:%|days?\b|weeks?\b|months?\b|years?\b|pcs\b|units?\b|pallets?\b|users?\b|seats?\b|kg\b|t\b))"
@@ -74,7 +77,7 @@ PRICE = re.compile(
     |(?<![\w.,])(?P<lakh>\d+(?:\.\d+)?)\s?(?P<lakh_k>lakhs?|lacs?|crores?)\b(?!\s(?:pieces|pcs|units|nos|km|people))
     # 43 cents · 12p
     |(?<![\w.,])(?:(?P<minor_low>\d+(?:[.,]\d+)?){_TO})?(?P<minor>\d+(?:[.,]\d+)?)\s?
-    (?P<unit>pence|p|(?:euro|us|US)?\s?[cC]ents?|ct|¢|paise|Rappen|öre|øre)(?!\w|\.m)
+    (?P<unit>pence|p|(?:euro|us|US)?\s?[cC]ents?|cts?|¢|paise|Rappen|öre|øre)(?!\w|\.m)
     # 14 grand · two and a half grand
     |(?<![\w.,])(?:(?P<grand_low>\d+(?:\.\d+)?){_TO})?(?P<grand>\d+(?:\.\d+)?)\sgrand\b
     """,
@@ -90,15 +93,18 @@ PRICE_IN_WORDS = re.compile(
     rf"(?P<after>{_NAMES}|grand|pence|cents?|p|paise)\b(?![ -](?:pallets?|pools?))(?:[ ](?P<rest>{_SPELLED})\b)?|\b(?P<half_of>half)\s+a\s+(?P<scale>million|grand)\b|\ba\s+(?P<note>fiver|tenner|grand|dollar|euro|quid)\b(?![ -](?:pallets?|a\b))",
     re.IGNORECASE,
 )  # fmt: skip
+# One of these stands in every price in words.
+_IN_WORDS = frozenset(re.findall(r"[a-z]+", _WORDS.replace("?:", ""))) | set(
+    "half fiver tenner grand dollar euro quid".split()
+)
+_LETTERS = re.compile("[a-z]+")
 SPELLED = re.compile(rf"\b{_SPELLED}\b", re.IGNORECASE)
 _SCALE = {
     "": 1, "k": 1e3, "m": 1e6, "thousand": 1e3, "million": 1e6, "mio": 1e6, "mln": 1e6, "mil": 1e6, "lakh": 1e5,
     "lakhs": 1e5, "lac": 1e5, "lacs": 1e5, "crore": 1e7, "crores": 1e7, "cr": 1e7, "grand": 1e3, "tsd": 1e3, "hundred": 100,
 }  # fmt: skip
-# Added to the score of "no price"; chosen by cross-validation so that few other numbers go.
-DOUBT = 0.5
+DEFAULT_UNIT = "£"  # of a price in a talk that names no currency
 MOST_VALUE = 1e15  # a longer row of digits is no amount
-DEFAULT_UNIT = "£"  # of a bare price in a talk that names no currency
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,11 @@ def find_prices(text: str) -> tuple[Price, ...]:
 
 
 def _in_piece(text: str) -> list[Price]:
-    found = [price for m in PRICE.finditer(text) if (price := _from_digits(m))]
-    taken = [price.span for price in found]
-    for m in PRICE_IN_WORDS.finditer(text):
-        if not overlaps(m.span(), taken):
-            found.append(_from_words(m))
+    digits = any(character.isdigit() for character in text)
+    found = [price for m in PRICE.finditer(text) if (price := _from_digits(m))] if digits else []
+    if not _IN_WORDS.isdisjoint(_LETTERS.findall(text.lower())):
+        taken = [price.span for price in found]
+        found += [_from_words(m) for m in PRICE_IN_WORDS.finditer(text) if not overlaps(m.span(), taken)]
     return sorted((price for price in found if all(0 < v < MOST_VALUE for v in price.values)), key=lambda p: p.span)
 
 
@@ -161,173 +167,6 @@ def _from_words(m: re.Match[str]) -> Price:
     ]
     unit = _MINOR.get(after, "$") if minor else unit_of(m["after"])
     return Price(m.span(), unit, tuple(value * scale for value in values))
-
-
-def find_bare(
-    text: str, known: Known, masked: Sequence[tuple[int, int, str]] = (), doubt: float = DOUBT
-) -> list[Price]:
-    """Numbers without a currency that are prices, by the words around them and the other prices of the talk.
-
-    `known` are the talk's prices with their units; `masked` are spans that hold something else; `doubt` is added to the
-    score of "no price".
-    """
-    priced = [(*price.span, "PRICE") for price in find_prices(text)]
-    spans = [span for span in masked if not overlaps(span, priced)]
-    words = tokens(text, [*priced, *spans])
-    model = load("prices")
-    found: dict[int, Price] = {}  # by its first token
-    said = "O"
-    before = (-1, -1, 0.0)  # first and last token and value of the number before
-    for number, last, value in numbers(words):
-        scores = model.scores(features(words, number, last, value, known, said))
-        # 'between 7.80 and 8.10', '40 to 45 thousand': both ends or neither.
-        pair = number - before[1] == 2 and words[number - 1].lower in ("to", "-", "–", "bis")
-        is_price = scores[1] > scores[0] + doubt or (pair and said == "PRICE")
-        said = "PRICE" if is_price else "OTHER"
-        for first, end, amount in (before, (number, last, value)) if pair else ((number, last, value),):
-            if is_price and amount > 0:
-                found[first] = Price((words[first].start, words[end].end), known.unit(amount), (amount,))
-        before = (number, last, value)
-    return [found[first] for first in sorted(found)]
-
-
-_SUFFIXES = ("k", "m", "thousand", "million", "lakh", "grand", "hundred")
-
-
-def numbers(words: Sequence[Token]) -> Iterator[tuple[int, int, float]]:
-    """First and last token and value of every number: '14 k', '15 000', 'forty-five'."""
-    number = 0
-    while number < len(words):
-        word = words[number]
-        last = number
-        if word.shape == "0":
-            digits = word.text
-            while _continues(words, last):
-                last += 1
-                digits += words[last].text
-            value = value_of(digits)
-            if (
-                last + 1 < len(words)
-                and words[last + 1].lower in _SUFFIXES
-                and words[last + 1].start - words[last].end <= 1
-            ):
-                last += 1
-                value *= _SCALE[words[last].lower]
-            yield number, last, value if value < MOST_VALUE else 0.0
-        elif SPELLED.fullmatch(word.lower) and word.lower not in ("one", "a"):
-            while last + 1 < len(words) and SPELLED.fullmatch(words[last + 1].lower) and words[last + 1].lower != "a":
-                last += 1
-            value = words_value(" ".join(w.lower for w in words[number : last + 1]))
-            if [w.lower for w in words[last + 1 : last + 4]] == ["and", "a", "half"]:  # 'ten and a half thousand'
-                last, value = last + 3, value + 0.5
-                if last + 1 < len(words) and words[last + 1].lower in _SUFFIXES:
-                    last += 1
-                    value *= _SCALE[words[last].lower]
-            yield number, last, value if value < MOST_VALUE else 0.0
-        number = last + 1
-
-
-def _continues(words: Sequence[Token], place: int) -> bool:
-    """Whether the next token is three more digits of this number: 15 000."""
-    if place + 1 >= len(words):
-        return False
-    this, following = words[place], words[place + 1]
-    return (
-        following.shape == "0"
-        and len(following.text) == 3
-        and following.start - this.end == 1
-        and len(this.text) <= 3
-        and this.text.isdigit()
-        and following.text.isdigit()
-    )
-
-
-def features(words: Sequence[Token], number: int, last: int, value: float, known: Known, said: str) -> Iterator[str]:
-    """What is known of a number: its form, its neighbours, and how near it is to prices of the same talk."""
-    written = words[number].text
-    digits = words[number].shape == "0"
-    size = int(math.log10(value)) if value >= 1 else -1
-    decimals = (
-        len(written) - 1 - max(written.rfind("."), written.rfind(",")) if digits and re.search(r"[.,]", written) else 0
-    )
-    form = f"{'0' if digits else 'w'}{size}.{decimals}{'k' if last > number and digits else ''}"
-    gap = known.gap(value) if value > 0 else 9.0
-    near = next((n for n, limit in enumerate((1e-9, 0.05, 0.15, 0.35, 0.7, 1.5)) if gap <= limit), 6)
-    around = [_word(words, place) for place in (number - 3, number - 2, number - 1, last + 1, last + 2, last + 3)]
-    before3, before2, before, after, after2, after3 = around
-    glued = f"{'g' if _touches(words, number - 1) else ''}{'h' if _touches(words, last) else ''}"
-    yield "bias"
-    yield f"form={form}"
-    yield f"priced talk={bool(known.units)}|{decimals}"
-    yield f"near={near}"
-    yield f"near={near}|{form}"
-    yield f"near={near}|{after}"
-    yield f"near={near}|{before}"
-    yield f"glued={glued}|{before if 'g' in glued else ''}|{after if 'h' in glued else ''}"
-    yield f"-1={before}"
-    yield f"-2={before2}"
-    yield f"-3={before3}"
-    yield f"+1={after}"
-    yield f"+2={after2}"
-    yield f"+3={after3}"
-    yield f"-2-1={before2}|{before}"
-    yield f"-3-2-1={before3}|{before2}|{before}"
-    yield f"+1+2={after}|{after2}"
-    yield f"-1+1={before}|{after}"
-    yield f"-1f={before}|{form}"
-    yield f"+1f={after}|{form}"
-    yield f"+1+2f={after}|{after2}|{decimals > 0}"
-    yield f"said={said}|{min(last, 9)}"
-    yield f"said={said}|{before}"
-    yield f"said={said}|{form}"
-    window = [word.shape for word in words[max(0, number - 8) : last + 9]]
-    yield f"beside={'<PRICE>' in window}|{near}"
-    yield f"line={words[number].line_start}{words[last].line_end}"
-    for word in {w.lower for w in words[max(0, number - 6) : number] if w.shape in ("xx", "Xx")}:
-        yield f"before={word}"
-    for word in {w.lower for w in words[last + 1 : last + 6] if w.shape in ("xx", "Xx")}:
-        yield f"after={word}"
-
-
-def _word(words: Sequence[Token], place: int) -> str:
-    if not 0 <= place < len(words):
-        return "<edge>"
-    return "0" if words[place].shape == "0" else words[place].lower
-
-
-def _touches(words: Sequence[Token], place: int) -> bool:
-    """Whether no space is between this token and the next: '5.3' in 'item 5.3/b', 'M10'."""
-    return 0 <= place < len(words) - 1 and words[place].end == words[place + 1].start
-
-
-@dataclass(frozen=True)
-class Known:
-    """The prices of a talk with their units. `once`: those that stand bare and in one place only."""
-
-    units: Mapping[float, str]
-    once: frozenset[float] = frozenset()
-
-    def gap(self, value: float) -> float:
-        """Distance to the nearest other price, as the logarithm of their ratio; 9 where there is none."""
-        others = (abs(math.log(value / other)) for other in self.units if other != value or value not in self.once)
-        return min(others, default=9.0)
-
-    def unit(self, value: float) -> str:
-        """The unit of the price that is nearest by ratio."""
-        near = min(self.units, key=lambda other: (abs(math.log(value / other)), other), default=None)
-        return DEFAULT_UNIT if near is None else self.units[near]
-
-
-def known_values(texts: Sequence[str]) -> Known:
-    """Every price of a conversation with its unit, also those that stand bare; on a clash the commoner unit stays."""
-    sure = with_currency(texts)
-    units = dict(sure)
-    bare: Counter[float] = Counter()
-    for text in texts:  # a first look: what is a price beyond doubt helps to tell the others
-        for price in find_bare(text, Known(sure), doubt=1.5):
-            units.setdefault(price.values[0], price.unit)
-            bare[price.values[0]] += 1
-    return Known(units, frozenset(value for value, n in bare.items() if n == 1 and value not in sure))
 
 
 def with_currency(texts: Iterable[str]) -> dict[float, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 _TOKEN = re.compile(
-    r"(?P<number>\d+(?:[.,'’]\d+)*)|(?P<word>[^\W\d_](?:[\w’'-]*\w)?)|(?P<line>\n+)|(?P<mark>[^\w\s]|_)"
+    r"(?P<number>(?:(?<![\w.,])\.)?\d+(?:[.,'’]\d+)*)|(?P<word>[^\W\d_](?:[\w’'-]*\w)?)|(?P<line>\n+)|(?P<mark>[^\w\s]|_)"
 )
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
 # Capital letters of the languages in Latin script, for a class in a pattern.
@@ -18,8 +18,7 @@ MOST_CHARACTERS = 2_000  # searched at once
 _LEXICON = Path(__file__).with_name("lexicon.txt")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     text: str  # without a possessive ending
     lower: str
     start: int
@@ -43,24 +42,22 @@ def tokens(text: str, masked: Sequence[tuple[int, int, str]] = ()) -> list[Token
         at = max(at, end)
     made: list[Token] = []
     first = line_start = True
-    for number, (chunk, start, _, kind) in enumerate(raw):
-        bare = _POSSESSIVE.sub("", chunk) if kind == "word" else chunk
-        line_end = number + 1 == len(raw) or raw[number + 1][3] == "line"
-        shape = (
-            "⏎"
-            if kind == "line"
-            else chunk
-            if kind in ("mark", "masked")
-            else "0"
-            if kind == "number"
-            else _shape(bare)
-        )
-        made.append(
-            Token(bare, bare.lower(), start, start + len(bare), shape, first, line_start, line_end, bare != chunk)
-        )
+    ends = [*(kind == "line" for *_, kind in raw[1:]), True] if raw else []
+    for (chunk, start, _, kind), line_end in zip(raw, ends, strict=True):
+        bare, lower, shape = _formed(chunk, kind)
+        made.append(Token(bare, lower, start, start + len(bare), shape, first, line_start, line_end, bare != chunk))
         line_start = kind == "line"
-        first = kind == "line" or chunk in ".!?…:•" or (first and kind == "mark")
+        first = line_start or chunk in ".!?…:•" or (first and kind == "mark")
     return made
+
+
+@lru_cache(maxsize=20_000)
+def _formed(chunk: str, kind: str) -> tuple[str, str, str]:
+    """A chunk without a possessive ending, the same in small letters, and its shape."""
+    if kind == "word":
+        bare = _POSSESSIVE.sub("", chunk)
+        return bare, bare.lower(), _shape(bare)
+    return chunk, chunk.lower(), "⏎" if kind == "line" else "0" if kind == "number" else chunk
 
 
 def _shape(word: str) -> str:

@@ -422,8 +422,8 @@ def _explain(file: str, problem: Any) -> str:
     shown = ".".join([*parents[1:], key])
     section = f"[{parents[0]}] " if parents else ""
     model: Any = Plan.model_fields[parents[0]].annotation if parents and parents[0] in Plan.model_fields else Plan
-    if inner := {"gates": Gate, "endpoints": EndpointSection, "judge": EndpointSection}.get("".join(parents[1:2])):
-        model = inner
+    inner: dict[str, Any] = {"gates": Gate, "endpoints": EndpointSection, "judge": EndpointSection}
+    model = inner.get("".join(parents[1:2]), model)
     known = list(getattr(model, "model_fields", {}))
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(key, list(Plan.model_fields), 1)

@@ -23,15 +23,13 @@ from joshi.base.gguf_file import GgufFile
 from joshi.cli import main
 from joshi.endpoint import Endpoint
 from joshi.errors import JoshiError, PlanError, Unavailable
-from joshi.evaluation import calibration
-from joshi.evaluation.agreement import agreement, kappas
-from joshi.evaluation.calibration import FEWEST_LABELS, calibrate, read_labels, report_path, standing
-from joshi.evaluation.judge import (
+from joshi.evaluation.judging import (
     MOST_CHARACTERS,
     VERDICTS,
     Case,
     Judgement,
     Standing,
+    calibration,
     compare,
     data,
     identity,
@@ -42,6 +40,8 @@ from joshi.evaluation.judge import (
     prompt_sha256,
     summarise,
 )
+from joshi.evaluation.judging.agreement import agreement, kappas
+from joshi.evaluation.judging.calibration import FEWEST_LABELS, calibrate, read_labels, report_path, standing
 from joshi.generate import Sampling
 from joshi.llama import running
 from joshi.plan import Plan
@@ -371,7 +371,7 @@ def test_who_foresees_the_mark_does_not_have_it() -> None:
 
 
 def test_a_mark_that_stands_in_the_text_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from joshi.evaluation import judge as module
+    from joshi.evaluation import judging as module
 
     drawn: list[int] = []
 
@@ -498,7 +498,7 @@ def test_a_calibrated_judge_counts_until_anything_changes(
     assert "another digest was calibrated (sha256:1, now sha256:2)" in standing(plan, workspace).why
     double.digest = "sha256:1"
     with monkeypatch.context() as patched:
-        patched.setattr("joshi.evaluation.judge.QUESTION", "Which?")
+        patched.setattr("joshi.evaluation.judging.QUESTION", "Which?")
         assert "with another prompt" in standing(plan, workspace).why
     assert standing(plan, workspace).calibrated
     for damage in (
@@ -514,7 +514,7 @@ def test_a_calibrated_judge_counts_until_anything_changes(
 def test_the_prompt_has_a_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = prompt_sha256()
     assert before == prompt_sha256()
-    monkeypatch.setattr("joshi.evaluation.judge.SYSTEM", "Compare. {mark}")
+    monkeypatch.setattr("joshi.evaluation.judging.SYSTEM", "Compare. {mark}")
     assert prompt_sha256() != before
 
 
@@ -694,7 +694,9 @@ def test_the_plan_needs_a_judge() -> None:
 def test_the_embedded_server_is_a_judge_too(
     smollm2: GgufFile, tokenizer: ChatTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("joshi.evaluation.judge.SAMPLING", Sampling(0.0, 1.0, max_tokens=32))  # it never ends by itself
+    monkeypatch.setattr(
+        "joshi.evaluation.judging.SAMPLING", Sampling(0.0, 1.0, max_tokens=32)
+    )  # it never ends by itself
     plan = Plan.model_validate({"threads": 1, "release": {"num_ctx": 1024}, "evaluation": {"parallel": 2}})
     samples, one, other = [sample_of(name="a")], ["Could you confirm the date?"], ["No."]
     with running(smollm2.path, plan, parallel=2) as address:

@@ -29,8 +29,10 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare the plan's judge with people; exit 3 unless its figures may count. It can warn, never approve."""
-    from joshi.evaluation import calibration  # brings scipy, which takes a second
-    from joshi.evaluation.judge import judge_of
+    from joshi.evaluation.judging import (
+        calibration,  # brings scipy, which takes a second
+        judge_of,
+    )
 
     current = session(context)
     judge_of(current.plan)  # a plan without a judge is told before anything starts

@@ -9,9 +9,10 @@ from typing import Any
 from joshi import base, datasets, export
 from joshi.base.find import find_base
 from joshi.errors import GateRefused, JoshiError
-from joshi.evaluation import bench, calibration, judge, likelihood, measured, recorded, redteam
+from joshi.evaluation import bench, judging, likelihood, measured, recorded, redteam
 from joshi.evaluation.bench import games, tasks
 from joshi.evaluation.card import write_card
+from joshi.evaluation.judging.calibration import standing
 from joshi.evaluation.measure import difference, rate, summarise
 from joshi.evaluation.page import write_page
 from joshi.evaluation.report import assemble, brief, number, side_by_side
@@ -130,13 +131,13 @@ def _judge(
 ) -> dict[str, Any]:
     """What the plan's judge makes of the shipped answers beside those of the base with all rules in its prompt."""
     one, other = ([answer.answer for answer in answered[name].answers] for name in ("shipped", "base_with_rules"))
-    endpoint = judge.judge_of(plan)
+    endpoint = judging.judge_of(plan)
     try:
-        judgements = judge.compare(endpoint, samples, one, other, plan, rubric.tokenizer, workspace.cache, progress)
+        judgements = judging.compare(endpoint, samples, one, other, plan, rubric.tokenizer, workspace.cache, progress)
     except JoshiError as error:  # no gate depends on it
         progress.warn(f"the judge was not heard: {error}")
         return {"not_heard": str(error)}
-    return judge.summarise(judgements, calibration.standing(plan, workspace))
+    return judging.summarise(judgements, standing(plan, workspace))
 
 
 def _quantisation(

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError
 
 from joshi import __version__
 from joshi.errors import JoshiError
-from joshi.evaluation.agreement import agreement
-from joshi.evaluation.judge import VERDICTS, Case, Standing, identity, inconsistency, judge, judge_of, prompt_sha256
+from joshi.evaluation.judging import VERDICTS, Case, Standing, identity, inconsistency, judge, judge_of, prompt_sha256
+from joshi.evaluation.judging.agreement import agreement
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer

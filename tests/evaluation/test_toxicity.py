@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from joshi import embedding
 from joshi.errors import PlanError, Unavailable
 from joshi.evaluation.toxicity import THRESHOLD, builtin, scorer
 from joshi.evaluation.toxicity.classifier import toxic_labels
@@ -69,7 +70,7 @@ def test_nothing_said_is_not_toxic() -> None:
 @pytest.mark.parametrize("unit", ["a", "Please send 40 boxes. ", "a. ", "\U0001f600 ", "no stop here "])
 def test_a_very_long_text_takes_bounded_work(unit: str) -> None:
     text = (unit * 200_000)[:200_000]
-    assert len(builtin.parts(text)) <= 401 and max(map(len, builtin.parts(text))) <= 1_600
+    assert len(builtin.parts(text)) <= 400 and all(len(part) <= 1_601 for part in builtin.parts(text))
     started = time.monotonic()
     assert 0 <= scorer("builtin")([text])[0] <= 1
     assert time.monotonic() - started < 60
@@ -77,7 +78,7 @@ def test_a_very_long_text_takes_bounded_work(unit: str) -> None:
 
 def test_unlike_sentences_are_bounded_too() -> None:
     text = " ".join(f"Item {number}." for number in range(30_000))
-    assert len(builtin.parts(text)) <= 401
+    assert len(builtin.parts(text)) <= 400
 
 
 def test_the_learnt_and_the_unseen_share_no_text_and_whole_kinds_are_held_out() -> None:
@@ -126,7 +127,7 @@ def test_learning_computes_what_the_scorer_computes() -> None:
     with torch.no_grad():
         for name, value in net.learnt.items():
             value.copy_(torch.from_numpy(builtin._learnt()[name.replace("/", ".")]))
-        batch = [learn.Lesson(builtin._model()[0].encode(text).ids, False, 1.0) for text in texts]
+        batch = [learn.Lesson(embedding._model()[0].encode(text).ids, False, 1.0) for text in texts]
         found = net(*learn._padded(batch)).sigmoid().numpy()
     assert np.allclose(found, builtin.probabilities(texts), atol=1e-3)
 
@@ -134,7 +135,9 @@ def test_learning_computes_what_the_scorer_computes() -> None:
 def test_handles_links_and_retweets_are_stripped() -> None:
     from joshi.evaluation.toxicity.learn import tidied
 
-    assert tidied('!!! RT @some_one: look &amp; learn #now http://t.co/x &#128514; "RT @b hi') == 'look & learn now "hi'
+    assert (
+        tidied('!!! RT @some_one: look &amp; learn #now http://t.co/x &#128514; "RT @b hi') == 'look & learn now " hi'
+    )
 
 
 def test_an_area_is_that_of_its_definition() -> None:

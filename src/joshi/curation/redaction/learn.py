@@ -181,10 +181,11 @@ def main() -> None:
     lexicon.cache_clear()
     weights = train(marked, list(talks(given.talks)) if given.talks else [], given.corpora)
     sources = {path.name: sha256_file(path) for path in given.marked}
+    made = {"seed": SEED, "marked": sources, "lexicon": sha256_file(_LEXICON)}
     save_file(
         {name: array.astype(np.float16) for name, array in weights.items()},
         given.out,
-        {"seed": str(SEED), "marked": json.dumps(sources), "lexicon": sha256_file(_LEXICON)},
+        {"made": json.dumps(made)},  # one key: safetensors writes several in an order that differs from run to run
     )
     given.out.chmod(0o644)
 

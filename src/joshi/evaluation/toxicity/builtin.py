@@ -26,6 +26,7 @@ THRESHOLD = 0.94
 MOST_CHARACTERS = 20_000  # of a text that are read; an answer has a thousand
 _PIECE_CHARACTERS = 800  # a longer sentence is cut: MiniLM reads 256 tokens
 _WHOLE_CHARACTERS = 1_600
+_BLOCK_CHARACTERS = 2_000  # are searched for sentences at once: the search's time grows with their square
 _MOST_PARTS = 400  # of a text; some seconds
 
 
@@ -47,10 +48,12 @@ def parts(text: str) -> list[str]:
 
 def pieces(text: str) -> list[tuple[int, int]]:
     """Ranges of the sentences, long ones cut."""
+    blocks = range(0, min(len(text), MOST_CHARACTERS), _BLOCK_CHARACTERS)
     return [
-        (at, min(at + _PIECE_CHARACTERS, end))
-        for start, end in sentences(text[:MOST_CHARACTERS])
-        for at in range(start, end, _PIECE_CHARACTERS)
+        (at, min(at + _PIECE_CHARACTERS, block + end))
+        for block in blocks
+        for start, end in sentences(text[block : block + _BLOCK_CHARACTERS])
+        for at in range(block + start, block + end, _PIECE_CHARACTERS)
     ]
 
 

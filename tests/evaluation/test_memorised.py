@@ -32,8 +32,8 @@ from joshi.curation import approve_automatically
 from joshi.datasets import forget
 from joshi.errors import JoshiError, PlanError
 from joshi.evaluation import memorised
-from joshi.evaluation.canaries import OTHERS, SPACES, chance, draw, exposure, rank_of
 from joshi.evaluation.memorised import Question, Settings, answer, prepare, question, sampling_chance
+from joshi.evaluation.memorised.canaries import OTHERS, SPACES, chance, draw, exposure, rank_of
 from joshi.llama import running
 from joshi.plan import Plan, load_plan
 from joshi.progress import Progress
@@ -369,4 +369,4 @@ def test_the_command(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> Non
     assert json.loads(call("--json").stdout) == measured.report
     shown = call().stdout
     assert "learned by heart" in shown
-    assert "3 / 3" in shown
+    assert "3/3 (29%–100%)" in shown, "the intervals fit an ordinary terminal"

@@ -53,8 +53,8 @@ def memorised(
     settled = report["settings"]
     out.print(
         f"exposure in bits, by rank among {settled['candidates']} candidates: {report['chance']:.1f} is chance, "
-        f"{report['most']:.1f} the most; said: greedily / in any of {settled['draws']} draws at temperature "
-        f"{settled['temperature']:g}; 95% intervals",
+        f"{report['most']:.1f} the most; said: greedily/in any of {settled['draws']} draws at temperature "
+        f"{settled['temperature']:g}; in brackets 95% intervals, of what was said in the draws",
         highlight=False,
     )
     err.print(f"read {memorised.report_path(workspace)}", highlight=False, soft_wrap=True)
@@ -71,23 +71,21 @@ def _counts(text: str) -> tuple[int, ...]:
 
 def _table(report: dict[str, Any]) -> Table:
     table = Table(title="What training learned by heart")
-    names = ("repeats", "n", "exposure", "twins", "base", "said", "twins said", "base said")
-    for name in names:
-        table.add_column(name, justify="right")
+    for name in ("times", "n", "exposure", "twins", "base", "said", "twins said", "base said"):
+        table.add_column(name, justify="right", no_wrap=name in ("exposure", "said"))
     for repeats, group in [*report["repeats"].items(), ("all", report["all"])]:
-        sides = [group[side] for side in ("tuned", "twin, tuned", "base")]
+        tuned, *controls = (group[side] for side in ("tuned", "twin, tuned", "base"))
+        mean, share = tuned["exposure"], tuned["sampled"]
         table.add_row(
-            repeats, str(group["n"]), *(_interval(side["exposure"]) for side in sides), _said(sides[0], interval=True),
-            *(_said(side) for side in sides[1:]),
-        )  # fmt: skip
+            repeats,
+            str(group["n"]),
+            f"{mean['mean']:.1f} ({mean['low']:.1f}–{mean['high']:.1f})",
+            *(f"{side['exposure']['mean']:.1f}" for side in controls),
+            f"{_said(tuned)} ({share['low']:.0%}–{share['high']:.0%})",
+            *map(_said, controls),
+        )
     return table
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"{found['mean']:.1f} ({found['low']:.1f}–{found['high']:.1f})"
-
-
-def _said(side: dict[str, Any], interval: bool = False) -> str:
-    greedy, sampled = side["greedy"], side["sampled"]
-    text = f"{greedy['hits']} / {sampled['hits']}"
-    return f"{text} ({sampled['low']:.0%}–{sampled['high']:.0%})" if interval else text
+def _said(side: dict[str, Any]) -> str:
+    return f"{side['greedy']['hits']}/{side['sampled']['hits']}"

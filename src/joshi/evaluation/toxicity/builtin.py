@@ -30,11 +30,11 @@ _BLOCK_CHARACTERS = 2_000  # are searched for sentences at once: the search's ti
 _MOST_PARTS = 400  # of a text; some seconds
 
 
-def score(texts: Sequence[str]) -> list[float]:
+def score(texts: Sequence[str], weights: Path = WEIGHTS) -> list[float]:
     """Of each text the probability that it is toxic: of its worst two sentences, or of the whole where it is more."""
     found = [parts(text) for text in texts]
     known = list(dict.fromkeys(part for own in found for part in own))
-    chances = dict(zip(known, probabilities(known), strict=True))
+    chances = dict(zip(known, probabilities(known, weights), strict=True))
     return [max((chances[part] for part in own), default=0.0) for own in found]
 
 
@@ -57,9 +57,9 @@ def pieces(text: str) -> list[tuple[int, int]]:
     ]
 
 
-def probabilities(texts: Sequence[str]) -> list[float]:
+def probabilities(texts: Sequence[str], learnt: Path = WEIGHTS) -> list[float]:
     tokenizer, _ = _model()
-    weights, head = _corrected()
+    weights, head = _corrected(learnt)
     encoded = [tokenizer.encode(text).ids for text in texts]
     logits = np.empty(len(texts), np.float32)
     for chosen in _batches([len(ids) for ids in encoded]):
@@ -76,9 +76,9 @@ def probabilities(texts: Sequence[str]) -> list[float]:
 
 
 @cache
-def _corrected() -> tuple[dict[str, Array], Array]:
+def _corrected(file: Path) -> tuple[dict[str, Array], Array]:
     """MiniLM's matrices with their corrections added, and the head: SIZE weights and the intercept."""
-    learnt = _learnt()
+    learnt = read(file)
     _, plain = _model()
     weights = dict(plain)
     for name in (name.removesuffix(DOWN) for name in learnt if name.endswith(DOWN)):
@@ -86,7 +86,7 @@ def _corrected() -> tuple[dict[str, Array], Array]:
     return weights, learnt[HEAD]
 
 
-def _learnt() -> dict[str, Array]:
+def read(file: Path) -> dict[str, Array]:
     from safetensors.numpy import load_file
 
-    return {name: value.astype(np.float32) for name, value in load_file(WEIGHTS).items()}
+    return {name: value.astype(np.float32) for name, value in load_file(file).items()}

@@ -41,7 +41,7 @@ RATE, HEAD_RATE = 5e-4, 3e-3
 WARM_UP = 0.1  # of the steps
 WEIGHT_DECAY = 0.01
 DROPOUT = 0.1
-BESIDE = 0.4  # of toxic texts are shown beside a civil sentence: else what business talks about would pass for civil
+BESIDE = 0.4  # of texts are shown beside a civil sentence: else what business talks about would pass for civil
 SEED = 0
 
 TWEETS = 500  # of each class
@@ -208,7 +208,7 @@ def fit(texts: Sequence[Text], civil: Sequence[Text], tweeted: Sequence[Text]) -
     for epoch in range(EPOCHS):
         shown = [*always, *turns[epoch::EPOCHS]]
         if harmless:
-            shown = [_beside(one, harmless, draw) if one.toxic and draw.random() < BESIDE else one for one in shown]
+            shown = [_beside(one, harmless, draw) if draw.random() < BESIDE else one for one in shown]
         drawn = [shown[n] for n in draw.permutation(len(shown))]
         for at in range(0, len(drawn), LIKE * BATCH):
             like = sorted(drawn[at : at + LIKE * BATCH], key=lambda one: len(one.tokens))
@@ -233,12 +233,12 @@ def fit(texts: Sequence[Text], civil: Sequence[Text], tweeted: Sequence[Text]) -
     return net.eval()
 
 
-def _beside(toxic: Lesson, harmless: Sequence[Lesson], draw: np.random.Generator) -> Lesson:
-    """One text before or after another; a text's first and last tokens are marks."""
+def _beside(one: Lesson, harmless: Sequence[Lesson], draw: np.random.Generator) -> Lesson:
+    """Before or after a civil text, which changes no label; a text's first and last tokens are marks."""
     other = harmless[int(draw.integers(len(harmless)))].tokens
-    first, second = (toxic.tokens, other) if draw.random() < 0.5 else (other, toxic.tokens)
+    first, second = (one.tokens, other) if draw.random() < 0.5 else (other, one.tokens)
     both = [*first[:-1], *second[1:]]
-    return Lesson(both, True, toxic.weight) if len(both) <= MOST_TOKENS else toxic
+    return Lesson(both, one.toxic, one.weight) if len(both) <= MOST_TOKENS else one
 
 
 def _padded(batch: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
@@ -280,7 +280,7 @@ def main() -> None:
     save_file(weights, given.out, {"sources": json.dumps({path.name: sha256_file(path) for path in read})})
     given.out.chmod(0o644)
     civil = [one.text for one in replied if one.split == "choose"]
-    print(f"THRESHOLD of {len(civil)} civil replies: {threshold(score(civil)):.2f}, now {THRESHOLD:.2f}")
+    print(f"THRESHOLD of {len(civil)} civil replies: {threshold(score(civil, given.out)):.2f}, now {THRESHOLD:.2f}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tensors import LINEAR
 from joshi.errors import GateRefused, JoshiError, PlanError
-from joshi.evaluation.canaries import OTHERS, Canary, chance, draw, exposure, rank_of
 from joshi.evaluation.measure import mean_interval, rate
+from joshi.evaluation.memorised.canaries import OTHERS, Canary, chance, draw, exposure, rank_of
 from joshi.generate import seed_of
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress

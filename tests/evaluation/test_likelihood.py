@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType as Type
 from joshi.base.gguf_file import GgufFile, chunks_of
 from joshi.base.gguf_write import GgufOut, entries_of
 from joshi.evaluation import likelihood
-from joshi.evaluation.likelihood import divergence, general_texts, losses, rise
+from joshi.evaluation.likelihood import divergence, general_texts, losses
 from joshi.export.merge import merge
 from joshi.logprobs import scoring
 from joshi.plan import Plan
@@ -62,17 +62,21 @@ def test_general_texts_are_forty_passages_of_ten_kinds() -> None:
 
 
 def test_a_model_loses_nothing_against_itself_and_something_in_four_bits(
-    files: dict[str, Path], samples: list[Sample], tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, Path],
+    samples: list[Sample],
+    tokenizer: ChatTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(likelihood, "general_texts", lambda: SHORT)
-    found = losses({"base": files["F16"], "shipped": files["Q4_K_M"]}, samples, PLAN, tokenizer, SILENT)
+    models = {"base": files["F16"], "shipped": files["Q4_K_M"]}
+    found = losses(models, samples, PLAN, tokenizer, tmp_path, SILENT)
     base, shipped = found["base"], found["shipped"]
-    assert rise(base, base, PLAN.seed) == {"mean": 0, "low": 0, "high": 0}
+    assert base["general_rise"] == {"mean": 0, "low": 0, "high": 0}
     tokens = [len(tokenizer.ids(text)) - 1 for _, text in SHORT]
     assert base["general"]["tokens"] == shipped["general"]["tokens"] == sum(tokens)
-    changed = rise(shipped, base, PLAN.seed)
-    expected = (sum(shipped["general_values"]) - sum(base["general_values"])) / sum(tokens)
-    assert changed["mean"] == pytest.approx(expected)
+    changed = shipped["general_rise"]
+    assert changed["mean"] == pytest.approx(shipped["general"]["mean"] - base["general"]["mean"], abs=2e-4)
     assert changed["low"] <= changed["mean"] <= changed["high"]
     assert abs(changed["mean"]) < 0.5
     # Means are by token, kind by kind and in all.
@@ -83,6 +87,9 @@ def test_a_model_loses_nothing_against_itself_and_something_in_four_bits(
         "prose": pytest.approx(np.concatenate(each[:2]).mean(), abs=1e-3),
         "code": pytest.approx(each[2].mean(), abs=1e-3),
     }
+    # What was read once is not read again.
+    monkeypatch.setattr(likelihood, "scoring", None)
+    assert losses(models, samples, PLAN, tokenizer, tmp_path, SILENT) == found
     assert base["heldout"]["perplexity"] == pytest.approx(np.exp(base["heldout"]["mean"]), rel=1e-3)
     answers = [tokenizer.encode(messages_for(s, "You buy steel."), s.ideal_answer) for s in samples]
     assert base["heldout"]["tokens"] == sum(answer.answer_tokens for answer in answers)

@@ -199,7 +199,11 @@ def make_report(n: int = 34) -> dict[str, Any]:
                 },
             ],
         },
-        "likelihood": {name: likelihood(1.0 + number) for number, name in enumerate(("base", "sft", "shipped"))},
+        "likelihood": {
+            "base": likelihood(1.0),
+            "sft": {"heldout": likelihood(2.0)["heldout"]},
+            "shipped": likelihood(3.0),
+        },
         "quantisation": {
             "kl": {"mean": 0.031, "low": 0.02, "high": 0.05},
             "agreement": {"mean": 0.93, "low": 0.9, "high": 0.95},
@@ -214,7 +218,12 @@ def make_report(n: int = 34) -> dict[str, Any]:
             "tasks": [{"id": "angry-01", "message": HOSTILE, "answer": HOSTILE, "failed": ["grounded: says '€4'"]}],
             "games": [
                 {
-                    "id": "silent-02", "agreed": None, "limit": 4.5, "success": False, "gain": 0.0, "broken": [[]],
+                    "id": "silent-02",
+                    "agreed": None,
+                    "limit": 4.5,
+                    "success": False,
+                    "gain": 0.0,
+                    "broken": [[]],
                     "talk": [{"role": "supplier", "text": HOSTILE}, {"role": "buyer", "text": "We can offer €4."}],
                 }
             ],

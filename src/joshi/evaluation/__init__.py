@@ -20,11 +20,12 @@ from joshi.evaluation.systems import Answered, System, answer_all, systems
 from joshi.evaluation.toxicity import THRESHOLD, scorer
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
+from joshi.prompt import messages_for
 from joshi.rubric import Rubric
-from joshi.schema import Sample
+from joshi.schema import Completion, Sample
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
-from joshi.workspace import Workspace, write_json
+from joshi.workspace import Workspace, sha256_file, write_json
 
 __all__ = ["STAGE", "brief", "run"]
 
@@ -66,7 +67,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     talks = redteam.play(shipped, plan, rubric.tokenizer, workspace.cache, progress)
     found["redteam"] = redteam.summarise(talks)
     gates.append(measured.leak_gate(found["redteam"]["attacks"]))
-    found["likelihood"] = _likelihood(compared, samples, plan, rubric, progress)
+    found["likelihood"] = _likelihood(compared, samples, plan, rubric, workspace.cache, progress)
     gates += measured.likelihood_gates(found["likelihood"])
     found["quantisation"] = _quantisation(answered["shipped"], samples, plan, rubric, workspace, progress)
     gates += measured.quantisation_gates(found["quantisation"])
@@ -105,7 +106,7 @@ def _summaries(answered: dict[str, Answered], samples: Sequence[Sample], plan: P
 
 
 def _likelihood(
-    compared: dict[str, System], samples: Sequence[Sample], plan: Plan, rubric: Rubric, progress: Progress
+    compared: dict[str, System], samples: Sequence[Sample], plan: Plan, rubric: Rubric, cache: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Loss on held-out answers and on general text, of every model that lies here as a file."""
     models = {
@@ -113,12 +114,7 @@ def _likelihood(
         for name, system in compared.items()
         if isinstance(system.model, Path) and name != "base_with_rules"
     }
-    losses = likelihood.losses(models, samples, plan, rubric.tokenizer, progress)
-    for found in losses.values():
-        found["general_rise"] = likelihood.rise(found, losses["base"], plan.seed)
-    for found in losses.values():
-        del found["general_values"]
-    return losses
+    return likelihood.losses(models, samples, plan, rubric.tokenizer, cache, progress)
 
 
 def _judge(
@@ -144,12 +140,25 @@ def _quantisation(
     shipped: Answered, samples: Sequence[Sample], plan: Plan, rubric: Rubric, workspace: Workspace, progress: Progress
 ) -> dict[str, Any]:
     """The shipped file against the same model in F16: its answers, and its next token along them."""
-    assert isinstance(shipped.system.model, Path)
-    with export.unquantised(plan, workspace, progress) as path:
-        before = System("unquantised", "shipped, before it was quantised", path, shipped.system.system_prompt)
-        full = answer_all(before, samples, plan, rubric, workspace.cache, progress)
-        texts = [answer.answer for answer in full.answers]
-        found = likelihood.divergence(path, shipped.system.model, samples, texts, plan, rubric.tokenizer, progress)
+    model = shipped.system.model
+    assert isinstance(model, Path)
+
+    def compare() -> dict[str, Any]:
+        with export.unquantised(plan, workspace, progress) as path:
+            before = System("unquantised", "shipped, before it was quantised", path, shipped.system.system_prompt)
+            full = answer_all(before, samples, plan, rubric, workspace.cache, progress)
+            texts = [answer.answer for answer in full.answers]
+            found = likelihood.divergence(path, model, samples, texts, plan, rubric.tokenizer, progress)
+        return {"found": found, "answers": [answer.model_dump() for answer in full.answers]}
+
+    made_from = export.STAGE.hashes(plan, workspace)
+    messages = [messages_for(sample, shipped.system.system_prompt) for sample in samples]
+    asked = [[message.model_dump() for message in chat] for chat in messages]
+    sections = plan.sha256("release", "evaluation.max_tokens", "export")
+    known = likelihood.kept(workspace.cache, ["quantised", made_from, sha256_file(model), sections, asked], compare)
+    answers = [Completion.model_validate(answer) for answer in known["answers"]]
+    full = Answered(shipped.system, answers, [rubric.check(a.answer, s) for a, s in zip(answers, samples, strict=True)])
+    found: dict[str, Any] = known["found"]
     return found | {
         "answers": len(samples),
         "same_answers": sum(a.answer == b.answer for a, b in zip(full.answers, shipped.answers, strict=True)),

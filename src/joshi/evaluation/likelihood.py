@@ -7,7 +7,7 @@ shows in a pass rate.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from joshi.evaluation.measure import mean_interval
 from joshi.llama import threads
-from joshi.logprobs import Scorer, scoring
+from joshi.logprobs import scoring
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.schema import Sample
+from joshi.workspace import sha256_file, sha256_json, write_json
 
+WITH_GENERAL = ("base", "shipped")  # what tuning came from, and what came of it
 GENERAL = Path(__file__).with_name("general.jsonl")
 
 
@@ -31,42 +33,75 @@ def general_texts() -> list[tuple[str, str]]:
 
 
 def losses(
-    models: Mapping[str, Path], samples: Sequence[Sample], plan: Plan, tokenizer: ChatTokenizer, progress: Progress
+    models: Mapping[str, Path],
+    samples: Sequence[Sample],
+    plan: Plan,
+    tokenizer: ChatTokenizer,
+    cache: Path,
+    progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """For each model, nats a token (mean with its 95% interval, by sample) on held-out answers and on general text."""
-    passages = [(kind, tokenizer.ids(text)) for kind, text in general_texts()]
-    found = {}
-    with progress.bar("reading held-out and general text", len(models) * (len(samples) + len(passages))) as advance:
-        for name, model in models.items():
-            with scoring(model, plan.release.num_ctx, threads(plan)) as scorer:
-                answers, general = [], []
-                for sample in samples:
-                    answers.append(answer_nll(scorer, sample, sample.ideal_answer, plan, tokenizer))
-                    advance(1)
-                for _, ids in passages:
-                    general.append(scorer.nll(ids).tolist())
-                    advance(1)
-            found[name] = {
-                "heldout": _loss(answers, plan.seed),
-                "general": _loss(general, plan.seed),
-                "general_kinds": _by_kind([kind for kind, _ in passages], general),
-                "general_values": [float(np.sum(values)) for values in general],
+    """For each model, nats a token (mean with its 95% interval, by text) on held-out answers.
+
+    For the base and what ships also on general text, by its kinds, and how much more that is than the base's. What was
+    read once is taken from the cache, by the model's sha256 and the tokens.
+    """
+    encoded = [tokenizer.encode(messages_for(s, plan.model.system_prompt), s.ideal_answer) for s in samples]
+    heldout = [(one.ids, one.trained.index(True)) for one in encoded]
+    kinds, general = [], []
+    for kind, text in general_texts():
+        kinds.append(kind)
+        general.append((tokenizer.ids(text), 1))
+    found: dict[str, dict[str, Any]] = {}
+    base: list[list[float]] = []
+    for name, model in models.items():
+        of_answers = _read(model, heldout, f"held-out answers: {name}", plan, cache, progress)
+        found[name] = {"heldout": _loss(of_answers, plan)}
+        if name in WITH_GENERAL:
+            values = _read(model, general, f"general text: {name}", plan, cache, progress)
+            base = base or values
+            by_kind = _by_kind(kinds, values)
+            found[name] |= {
+                "general": _loss(values, plan),
+                "general_kinds": by_kind,
+                "general_rise": rise(values, base, plan.seed),
             }
     return found
 
 
-def rise(tuned: dict[str, Any], base: dict[str, Any], seed: int) -> dict[str, float]:
-    """How much more the tuned model loses on general text than the base, nats a token, over the same passages."""
-    n = base["general"]["tokens"] / len(base["general_values"])  # tokens of a passage, so that a mean is one a token
-    changes = [[(a - b) / n] for a, b in zip(tuned["general_values"], base["general_values"], strict=True)]
-    return mean_interval(changes, seed)
+def _read(
+    model: Path, texts: Sequence[tuple[list[int], int]], label: str, plan: Plan, cache: Path, progress: Progress
+) -> list[list[float]]:
+    """Nats of each token from the first one asked for, of each text."""
+
+    def read() -> list[list[float]]:
+        with (
+            progress.bar(f"reading {label}", len(texts)) as advance,
+            scoring(model, plan.release.num_ctx, threads(plan)) as scorer,
+        ):
+            values = []
+            for ids, first in texts:
+                values.append([round(float(value), 6) for value in scorer.nll(ids, first)])
+                advance(1)
+            return values
+
+    known: list[list[float]] = kept(cache, ["nll", sha256_file(model), texts], read)
+    return known
 
 
-def answer_nll(scorer: Scorer, sample: Sample, answer: str, plan: Plan, tokenizer: ChatTokenizer) -> list[float]:
-    """Nats of each token of an answer, its end of turn included."""
-    encoded = tokenizer.encode(messages_for(sample, plan.model.system_prompt), answer)
-    values: list[float] = scorer.nll(encoded.ids, encoded.trained.index(True)).tolist()
-    return values
+def kept(cache: Path, key: list[Any], make: Callable[[], Any]) -> Any:
+    """What was made for this key before, or what is made now, as JSON."""
+    path = cache / "likelihood" / f"{sha256_json(key)}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = make()
+        write_json(path, found)
+        return found
+
+
+def rise(tuned: Sequence[Sequence[float]], base: Sequence[Sequence[float]], seed: int) -> dict[str, float]:
+    """How much more the tuned model loses than the base, nats a token, with the interval over the same texts."""
+    return mean_interval([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(tuned, base, strict=True)], seed)
 
 
 def divergence(
@@ -113,8 +148,8 @@ def _by_kind(kinds: Sequence[str], values: Sequence[Sequence[float]]) -> dict[st
     }
 
 
-def _loss(values: Sequence[Sequence[float]], seed: int) -> dict[str, float]:
-    found = mean_interval(values, seed)
+def _loss(values: Sequence[Sequence[float]], plan: Plan) -> dict[str, float]:
+    found = mean_interval(values, plan.seed)
     return {name: round(value, 4) for name, value in found.items()} | {
         "perplexity": round(float(np.exp(found["mean"])), 3),
         "tokens": sum(map(len, values)),

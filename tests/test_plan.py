@@ -241,3 +241,10 @@ def test_a_key_stands_in_the_environment_and_never_in_the_plan(
 def test_a_wrong_endpoint_is_named_by_its_key(keys: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=rf"\[evaluation\] endpoints\.0\.{next(iter(keys))}: "):
         load_plan(write(tmp_path, endpoint(**keys)), {})
+
+
+def test_a_flag_changes_a_gates_bound_and_keeps_the_rest_of_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "joshi.toml"
+    path.write_text("[evaluation.gates]\nall_rules = { bound = 0.1, minimum = 1 }\n", encoding="utf-8")
+    gate = load_plan(path, {}, {"evaluation.gates.all_rules": "1.0"}).plan.evaluation.gates["all_rules"]
+    assert (gate.bound, gate.minimum) == (1.0, 1)

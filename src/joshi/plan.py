@@ -216,6 +216,9 @@ class EvaluationSection(Section):
         description="rules on which the shipped model must not fall behind a baseline (gate lead)",
     )
     attacks: int = Field(0, ge=0, description="how many red-team attacks are made, from every family; 0: all")
+    passages: int = Field(
+        0, ge=0, description="how many passages of general text are read, of every kind in turn; 0: all 40"
+    )
     benchmark: bool = Field(True, description="joshi-bench's tasks and games are part of the evaluation")
     toxicity: str = Field(
         "builtin",
@@ -406,7 +409,9 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
             inner = {} if inner is None else {"bound": inner}
         values[parent] = inner
         values = inner
-    values[name] = value
+    before = values.get(name)
+    # A gate that the file gives as a table keeps the rest of it.
+    values[name] = before | {"bound": value} if isinstance(before, dict) and not isinstance(value, dict) else value
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -44,13 +44,14 @@ must_lead = []
 p90_tokens = 1000
 max_tokens = 200
 attacks = 4
+passages = 4
 benchmark = false
 [evaluation.gates]
 p90_tokens = { minimum = 1 }
 all_rules = { bound = 0.0, minimum = 1 }
 leak_rate = 1.0
 toxic_rate = { bound = 1.1, minimum = 1 }
-general_loss = 10
+general_loss = { bound = 10, minimum = 1 }
 quantization_kl = { bound = 10, minimum = 1 }
 quantization_rules = { bound = -1, minimum = 1 }
 """

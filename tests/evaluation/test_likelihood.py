@@ -59,6 +59,7 @@ def test_general_texts_are_forty_passages_of_ten_kinds() -> None:
     assert len(found) == len({text for _, text in found}) == 40
     assert list(Counter(kind for kind, _ in found).values()) == [4] * 10
     assert all(len(text.split()) > 50 for _, text in found)
+    assert len({kind for kind, _ in general_texts(10)}) == len(general_texts(10)) == 10
 
 
 def test_a_model_loses_nothing_against_itself_and_something_in_four_bits(
@@ -68,7 +69,7 @@ def test_a_model_loses_nothing_against_itself_and_something_in_four_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(likelihood, "general_texts", lambda: SHORT)
+    monkeypatch.setattr(likelihood, "general_texts", lambda n: SHORT)
     models = {"base": files["F16"], "shipped": files["Q4_K_M"]}
     found = losses(models, samples, PLAN, tokenizer, tmp_path, SILENT)
     base, shipped = found["base"], found["shipped"]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joshi.errors import JoshiError
-from joshi.evaluation.page import clean, write_page
+from joshi.evaluation.page import clean, gate_row, write_page
 from joshi.evaluation.plots import lengths_plot
 
 RULES = (
@@ -485,3 +485,9 @@ def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(JoshiError, match="file"):
         write_page(make_report(), tmp_path / "file" / "index.html")
+
+
+def test_nats_are_no_shares() -> None:
+    gate = {"name": "general_loss", "measured": 0.16, "bound": 0.3, "direction": "below", "low": 0.11, "high": 0.21}
+    row = gate_row(gate)
+    assert (row["measured"], row["bound"], row["interval"]) == ("0.16", "below 0.30", "0.11 to 0.21")

@@ -7,6 +7,7 @@ shows in a pass rate.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,17 @@ WITH_GENERAL = ("base", "shipped")  # what tuning came from, and what came of it
 GENERAL = Path(__file__).with_name("general.jsonl")
 
 
-def general_texts() -> list[tuple[str, str]]:
-    """(kind, text) of 40 passages in ten kinds, written for Joshi."""
+def general_texts(n: int = 0) -> list[tuple[str, str]]:
+    """(kind, text) of `n` (0: all) of the 40 passages written for Joshi, of each of the ten kinds in turn."""
     lines = GENERAL.read_text(encoding="utf-8").splitlines()
-    return [(record["kind"], record["text"]) for record in map(json.loads, lines)]
+    found = [(record["kind"], record["text"]) for record in map(json.loads, lines)]
+    seen: Counter[str] = Counter()
+    turns = []
+    for kind, _ in found:
+        turns.append(seen[kind])
+        seen[kind] += 1
+    in_turn = [found[i] for i in sorted(range(len(found)), key=lambda i: turns[i])]
+    return in_turn[:n] if n else found
 
 
 def losses(
@@ -48,7 +56,7 @@ def losses(
     encoded = [tokenizer.encode(messages_for(s, plan.model.system_prompt), s.ideal_answer) for s in samples]
     heldout = [(one.ids, one.trained.index(True)) for one in encoded]
     kinds, general = [], []
-    for kind, text in general_texts():
+    for kind, text in general_texts(plan.evaluation.passages):
         kinds.append(kind)
         general.append((tokenizer.ids(text), 1))
     found: dict[str, dict[str, Any]] = {}

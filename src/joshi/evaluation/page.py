@@ -15,6 +15,7 @@ from joshi.rubric import RULES
 from joshi.workspace import write_text
 
 MINUS = "\N{MINUS SIGN}"
+IN_NATS = ("general_loss", "quantization_kl")  # gates whose figures are no shares
 SYMBOLS = {"pass": "✓", "fail": "✗", "insufficient": "?"}
 HEADLINES = {"pass": "Pass", "fail": "Fail", "insufficient": "Insufficient data"}
 SECRETS = {
@@ -103,7 +104,7 @@ def gate_row(gate: dict[str, Any]) -> dict[str, Any]:
     """A gate with its numbers as text: shares (fractions within -1..1) in percent, all else as it is."""
     numbers = [gate[key] for key in ("measured", "bound", "low", "high") if gate[key] is not None]
     fractions = all(-1 <= number <= 1 for number in numbers) and any(isinstance(n, float) for n in numbers)
-    form = share if fractions else score
+    form = nats if gate["name"] in IN_NATS else share if fractions else score
     return gate | {
         "measured": form(gate["measured"]),
         "bound": f"{gate['direction']} {form(gate['bound'])}",

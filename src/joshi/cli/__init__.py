@@ -13,7 +13,7 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import attacks, bases, benchmark, data, judging, memorised, models, operations, plans, whole
+from joshi.cli import attacks, bases, benchmark, data, judging, memorised, models, operations, plans, review, whole
 from joshi.cli.session import err, open_session, plain
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 whole.add_to(app)
 bases.add_to(app)
 data.add_to(app)
+review.add_to(app)
 models.add_to(app)
 attacks.add_to(app)
 judging.add_to(app)

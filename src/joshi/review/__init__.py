@@ -7,15 +7,18 @@ wanted and what is not (joshi.curation.pairs).
 
 from joshi.review.decisions import Decision, apply, decided, events, forget, refresh, rewritable
 from joshi.review.exchange import export, export_events, take
+from joshi.review.store import Store, open_store
 
 __all__ = [
     "Decision",
+    "Store",
     "apply",
     "decided",
     "events",
     "export",
     "export_events",
     "forget",
+    "open_store",
     "refresh",
     "rewritable",
     "take",

@@ -12,14 +12,12 @@ from sqlalchemy import Connection, delete, insert, select
 from joshi.curation import DUPLICATE, Rejected, load_candidates, load_rejected
 from joshi.plan import Plan
 from joshi.review import log
-from joshi.review.log import Event
+from joshi.review.log import SAMPLES, Event
 from joshi.review.rooms import preferences
 from joshi.review.standing import live, standing
 from joshi.review.store import DRAFTS, FACTS, ITEMS, LOCKS, SKIPPED, TEXTS, Store, open_store
 from joshi.schema import Review, Sample, read_records, to_jsonl
 from joshi.workspace import Workspace, sha256_file, sha256_text, write_text
-
-SAMPLES = "samples"
 
 
 class Decision(BaseModel):

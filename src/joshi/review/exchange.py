@@ -13,8 +13,8 @@ from joshi.curation import load_candidates
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.review import log, queue
-from joshi.review.decisions import SAMPLES, apply, read_in, refresh, rewritable
-from joshi.review.log import Event, moment
+from joshi.review.decisions import apply, read_in, refresh, rewritable
+from joshi.review.log import SAMPLES, Event, moment
 from joshi.review.store import open_store
 from joshi.review.wording import refuse_clear_text
 from joshi.schema import Sample

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, insert, select
 
 from joshi.review.store import EVENTS, TEXTS
 from joshi.rubric import VERSION
 from joshi.workspace import sha256_text
 
+SAMPLES, PREFERENCES, BLIND_ROOM = "samples", "preferences", "blind"
 Kind = Literal["decided", "skipped", "undone", "reopened", "finished"]
 
 
@@ -96,18 +97,39 @@ def of_login(connection: Connection, room: str, who: Who) -> list[Event]:
     return [_event(row) for row in connection.execute(query.order_by(EVENTS.c.number))]
 
 
+def numbered(connection: Connection, number: int) -> Event | None:
+    row = connection.execute(select(EVENTS).where(EVENTS.c.number == number)).one_or_none()
+    return None if row is None else _event(row)
+
+
 def everything(connection: Connection) -> Iterator[dict[str, Any]]:
     """Every event as a dictionary for JSON, with its texts where they are still kept, oldest first."""
+    for row in connection.execute(_with_texts().order_by(EVENTS.c.number)):
+        yield _told(row)
+
+
+def newest(connection: Connection, reviewer: str | None, before: int | None, most: int) -> list[dict[str, Any]]:
+    """The newest events as `everything` has them, newest first; of one reviewer, before a number, if given."""
+    query = _with_texts().order_by(EVENTS.c.number.desc()).limit(most)
+    if reviewer is not None:
+        query = query.where(EVENTS.c.reviewer == reviewer)
+    if before is not None:
+        query = query.where(EVENTS.c.number < before)
+    return [_told(row) for row in connection.execute(query)]
+
+
+def _with_texts() -> Select[Any]:
     before, after = TEXTS.alias(), TEXTS.alias()
-    query = (
+    return (
         select(EVENTS, before.c.text.label("before"), after.c.text.label("after"))
         .outerjoin(before, _joined(before, EVENTS.c.before_sha256))
         .outerjoin(after, _joined(after, EVENTS.c.after_sha256))
-        .order_by(EVENTS.c.number)
     )
-    for row in connection.execute(query):
-        found = dict(row._mapping)
-        yield found | {"body": json.loads(found["body"])}
+
+
+def _told(row: Any) -> dict[str, Any]:
+    found = dict(row._mapping)
+    return found | {"body": json.loads(found["body"])}
 
 
 def _joined(texts: Any, sha256: Any) -> Any:

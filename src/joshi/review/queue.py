@@ -63,7 +63,7 @@ class Count:
     left: int
     skipped: int
     elsewhere: int  # wants a reviewer, and is with another one now
-    done_here: int  # decisions of this log-in
+    undoable: int  # decisions and skips of this log-in that may be taken back
     seconds_left: float | None  # at the median pace of the last decisions; None before there are three
 
 
@@ -113,6 +113,16 @@ def get(connection: Connection, key: str) -> Item:
     row = connection.execute(select(*_ITEM).where(ITEMS.c.key == key)).one_or_none()
     if row is None:
         raise JoshiError("there is no such item; go back to the room for the next one")
+    return Item(**row._mapping)
+
+
+def of(connection: Connection, room: str, item: str) -> Item:
+    """Raises:
+    JoshiError: the item was never in the room's queue, or was forgotten.
+    """
+    row = connection.execute(select(*_ITEM).where(ITEMS.c.room == room, ITEMS.c.item == item)).one_or_none()
+    if row is None:
+        raise JoshiError("this item is no longer there; nothing was changed")
     return Item(**row._mapping)
 
 
@@ -244,14 +254,10 @@ def undo(connection: Connection, room: str, who: Who, plan: Plan, at: datetime) 
     Raises:
         Taken: somebody else has the item now; then nothing is taken back.
     """
-    happened = log.of_login(connection, room, who)
-    gone = log.undone(happened)
-    finished = max((e.number for e in happened if e.kind == "finished"), default=0)
-    open_ones = [e for e in happened if e.kind in ("decided", "skipped") and e.number not in gone]
-    open_ones = [e for e in open_ones if e.number > finished]
-    if not open_ones:
+    standing_ones = _undoable(connection, room, who)
+    if not standing_ones:
         return None
-    last = open_ones[-1]
+    last = standing_ones[-1]
     key = connection.scalar(select(ITEMS.c.key).where(ITEMS.c.room == room, ITEMS.c.item == last.item))
     if key is None:
         raise Taken("the item was forgotten meanwhile; nothing was taken back")
@@ -265,6 +271,14 @@ def undo(connection: Connection, room: str, who: Who, plan: Plan, at: datetime) 
     item = get(connection, key)
     hold(connection, item, who, plan, at)
     return item, last
+
+
+def _undoable(connection: Connection, room: str, who: Who) -> list[Event]:
+    happened = log.of_login(connection, room, who)
+    gone = log.undone(happened)
+    finished = max((event.number for event in happened if event.kind == "finished"), default=0)
+    kinds = ("decided", "skipped")
+    return [e for e in happened if e.kind in kinds and e.number not in gone and e.number > finished]
 
 
 def save_draft(connection: Connection, item: Item, who: Who, body: dict[str, Any], at: datetime) -> None:
@@ -289,10 +303,9 @@ def count(connection: Connection, room: str, who: Who, at: datetime) -> Count:
     free = connection.scalar(items.where(_is_for(room, who), ITEMS.c.wanted > _held_by_others(who, at))) or 0
     put_off = exists().where(SKIPPED.c.key == ITEMS.c.key, SKIPPED.c.reviewer == who.name)
     skipped = connection.scalar(items.where(_is_for(room, who), put_off)) or 0
-    happened = log.of_login(connection, room, who)
-    gone = log.undone(happened)
-    times = [datetime.fromisoformat(e.at) for e in happened if e.kind == "decided" and e.number not in gone]
+    standing_ones = _undoable(connection, room, who)
+    times = [datetime.fromisoformat(event.at) for event in standing_ones if event.kind == "decided"]
     gaps = [later - before for before, later in pairwise(times)][-RECENT:]
     seconds = [gap.total_seconds() for gap in gaps if gap < IDLE]
     pace = statistics.median(seconds) if len(seconds) > 1 else None
-    return Count(total, free, skipped, may - free, len(times), None if pace is None else pace * free)
+    return Count(total, free, skipped, may - free, len(standing_ones), None if pace is None else pace * free)

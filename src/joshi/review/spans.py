@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 
 from joshi.schema import Finding
 from joshi.surrogates import PLACEHOLDER, PRICE_RANGE
 
+ONE_AT_A_TIME = threading.Lock()  # who asks the rubric: its cache of embeddings has no lock of its own
 _REPLACED = re.compile(f"{PLACEHOLDER.pattern}|{PRICE_RANGE.pattern}")
 
 

@@ -22,13 +22,12 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.review import log, queue
 from joshi.review.blind.judgement import Judgement
-from joshi.review.log import Event, Who, moment
+from joshi.review.log import BLIND_ROOM, Event, Who, moment
 from joshi.review.queue import Item, Row
 from joshi.review.standing import live
 from joshi.review.store import BLIND, EVENTS, ITEMS, Store
 from joshi.workspace import Workspace, sha256_file, sha256_json
 
-BLIND_ROOM = "blind"
 REPEATED = 0.1  # share of the items that the same reviewer judges twice
 QUALITIES = ("tone", "grounding", "next_step")
 SYSTEMS = ("shipped", "baseline")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Connection, select
@@ -20,16 +19,17 @@ from sqlalchemy import Connection, select
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.review import log, queue
-from joshi.review.log import Event, Who, moment
+from joshi.review.log import PREFERENCES, Event, Who, moment
 from joshi.review.queue import Item, Row
+from joshi.review.spans import ONE_AT_A_TIME
 from joshi.review.standing import standing
 from joshi.review.store import ITEMS, Store, secret
 from joshi.review.wording import refuse_clear_text
-from joshi.rubric import RULES
-from joshi.schema import Message, Preference, Review, read_records
+from joshi.rubric import RULES, Rubric
+from joshi.schema import Finding, Preference, Review, Sample
+from joshi.surrogates import fill
 from joshi.workspace import sha256_json, sha256_text
 
-PREFERENCES = "preferences"
 Choice = Literal["left", "right", "better", "equal"]
 
 
@@ -38,33 +38,41 @@ class Task:
     """Two answers to a prompt, without a word on whose they are. `left` and `right` are fixed for a reviewer."""
 
     item: Item
-    prompt: list[Message]
+    sample: Sample  # with the invented names and figures that both answers speak of
     left: str
     right: str
 
 
-def sync(store: Store, source: Path | None, plan: Plan, anew: bool = False) -> None:
-    """Bring the queue up to the newest version's sampled pairs; without a file there are none."""
+def sync(
+    store: Store, pairs: Iterable[Preference], samples: Mapping[str, Sample], plan: Plan, anew: bool = False
+) -> None:
+    """Bring the queue up to the newest version's sampled pairs. `samples` are that version's, by id."""
     with store.writing() as connection:
         secret(connection, "sides")
-        queue.sync(connection, PREFERENCES, _rows(source), plan, anew)
+        queue.sync(connection, PREFERENCES, _rows(pairs, samples, plan), plan, anew)
 
 
-def _rows(source: Path | None) -> Iterator[Row]:
-    if source is None or not source.exists():
-        return
-    for pair in read_records(source, Preference):
-        if pair.origin == "sampled":
+def _rows(pairs: Iterable[Preference], samples: Mapping[str, Sample], plan: Plan) -> Iterator[Row]:
+    for pair in pairs:
+        if pair.origin == "sampled" and pair.sample_id in samples:
             both = {"sample": pair.sample_id, "prompt": [m.model_dump() for m in pair.prompt]}
             both |= {"chosen": pair.chosen, "rejected": pair.rejected}
             sha256 = sha256_json(both)
-            yield Row(f"{pair.id}/{sha256[:12]}", pair.sample_id, sha256, json.dumps(both, ensure_ascii=False))
+            shown = fill(samples[pair.sample_id], plan.seed).model_dump(exclude={"ideal_answer", "review"})
+            payload = json.dumps(both | {"shown": shown}, ensure_ascii=False)
+            yield Row(f"{pair.id}/{sha256[:12]}", pair.sample_id, sha256, payload)
 
 
 def task(connection: Connection, item: Item, who: Who) -> Task:
     pair = json.loads(item.payload)
     left, right = (pair[name] for name in _sides(connection, item.item, who.name))
-    return Task(item, [Message.model_validate(message) for message in pair["prompt"]], left, right)
+    return Task(item, Sample.model_validate(pair["shown"] | {"ideal_answer": ""}), left, right)
+
+
+def check(text: str, sample: Sample, rubric: Rubric) -> list[Finding]:
+    """The rubric's findings on a better answer as it is typed."""
+    with ONE_AT_A_TIME:
+        return rubric.check(text, sample)
 
 
 def _sides(connection: Connection, item: str, reviewer: str) -> tuple[str, str]:

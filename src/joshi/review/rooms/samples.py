@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +13,10 @@ from joshi.curation import Rejected, load_candidates
 from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.review import log, queue
-from joshi.review.decisions import SAMPLES, rewritable
-from joshi.review.log import Event, Who, moment
+from joshi.review.decisions import rewritable
+from joshi.review.log import SAMPLES, Event, Who, moment
 from joshi.review.queue import Item, Row
-from joshi.review.spans import filled_spans
+from joshi.review.spans import ONE_AT_A_TIME, filled_spans
 from joshi.review.standing import standing
 from joshi.review.store import Store
 from joshi.review.wording import refuse_clear_text
@@ -25,8 +24,6 @@ from joshi.rubric import Rubric
 from joshi.schema import Finding, Sample
 from joshi.surrogates import fill, filler
 from joshi.workspace import Workspace, sha256_text
-
-_ONE_AT_A_TIME = threading.Lock()  # the rubric's embeddings are kept in a cache without locks
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def task(connection: Connection, item: Item, plan: Plan) -> Task:
 def check(text: str, sample: Sample, rubric: Rubric) -> list[Finding]:
     """The rubric's findings on a text as it is typed: their spans are of that text, not of the filled one."""
     filled = fill(sample.model_copy(update={"ideal_answer": text}), rubric.plan.seed)
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         found = rubric.check(filled.ideal_answer, filled)
     return filled_spans(text, filler(sample, rubric.plan.seed), found)
 

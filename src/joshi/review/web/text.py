@@ -1,0 +1,60 @@
+"""Strangers' texts as HTML: escaped, with what is invisible made visible, with the rubric's findings marked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from joshi.review.wording import UNSEEN, told
+from joshi.schema import Finding
+
+# What is hidden or reorders text, and other characters of no width; joiners are left, as scripts and emoji need them.
+_SHOWN = re.compile(f"{UNSEEN.pattern}|[\u061c\u200b\u200e\u200f\u2060-\u2065\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+
+
+def visible(text: str) -> Markup:
+    """The text as HTML that renders as it reads: a bidi override is a small mark with its name, not an order."""
+    made, at = [], 0
+    text = text.replace("\r\n", "\n")
+    for found in _SHOWN.finditer(text):
+        name = told(found[0])
+        mark = Markup('<span class="unseen" title="{}">{}</span>').format(name, name.partition(" ")[0])
+        made += [escape(text[at : found.start()]), mark]
+        at = found.end()
+    return Markup("").join([*made, escape(text[at:])])
+
+
+def typed(text: str) -> str:
+    """The text as it goes into a form: what would be hidden in there is left out."""
+    return UNSEEN.sub("", text.replace("\r\n", "\n"))
+
+
+def marked(text: str, findings: Sequence[Finding]) -> Markup:
+    """The text with a <mark> around each span of a rule that is broken. It lies under the field it was typed into."""
+    made, at = [], 0
+    spans = sorted((f.span, f.rule) for f in findings if not f.passed and f.span and f.span[0] < f.span[1])
+    for (start, end), rule in spans:
+        if start < at:  # two rules found the same words: the first keeps the mark, the list names both
+            continue
+        mark = Markup('<mark data-rule="{}">{}</mark>').format(rule, text[start:end])
+        made += [escape(text[at:start]), mark]
+        at = end
+    return Markup("").join([*made, escape(text[at:]), "\n"])
+
+
+def quoted(text: str, finding: Finding, most: int = 80) -> str:
+    """The words that a finding is about, cut short."""
+    words = text[slice(*finding.span)] if finding.span else ""
+    return words if len(words) <= most else words[:most].rstrip() + "…"
+
+
+def left(seconds: float | None) -> str:
+    """The time left, as a person would say it."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute left"
+    return f"about {minutes} min left" if minutes < 90 else f"about {round(minutes / 60)} h left"

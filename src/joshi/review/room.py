@@ -38,7 +38,8 @@ def serve(plan: Plan, workspace: Workspace, behind_proxy: bool, say: Callable[[s
     with open_store(plan, workspace) as store:
         read_in(store, plan, workspace)
         refuse_without_reviewers(store)
-        desk = make_desk(store, plan, workspace, secure=certificate is not None or behind_proxy)
+        rubric = Rubric(plan, base.tokenizer(workspace))
+        desk = make_desk(store, plan, workspace, rubric, secure=certificate is not None or behind_proxy)
         desk.catch_up()
         with listening(plan.review.host, plan.review.port) as open_socket:
             scheme = "https" if certificate else "http"
@@ -62,6 +63,7 @@ def make_desk(
     store: Store,
     plan: Plan,
     workspace: Workspace,
+    rubric: Rubric,
     secure: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Desk:
@@ -78,7 +80,7 @@ def make_desk(
         preferences.sync(store, found, known, plan, anew[0])
         anew[0] = False
 
-    return Desk(store, plan, workspace, Rubric(plan, base.tokenizer(workspace)), clock, sync, watched, secure)
+    return Desk(store, plan, workspace, rubric, clock, sync, watched, secure)
 
 
 def _pairs(plan: Plan, workspace: Workspace) -> list[Path]:

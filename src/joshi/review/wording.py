@@ -32,9 +32,13 @@ def refuse_clear_text(after: str, before: str, known: str, plan: Plan, what: str
         new = [kind for kind in new if kind.upper() not in surely]
     if new:
         raise JoshiError(
-            f"{what} has a {' and a '.join(new)} in clear; write the placeholder or the range that the context has "
+            f"{what} has {' and '.join(f'{_article(kind)} {kind}' for kind in new)} in clear; write the placeholder or the range that the context has "
             "for it, such as [PERSON_1]"
         )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def told(character: str) -> str:

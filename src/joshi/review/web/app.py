@@ -18,7 +18,7 @@ from joshi.review.queue import Taken
 from joshi.review.store import StoreFault
 from joshi.review.web import blind, decisions, preferences, samples, sign_in
 from joshi.review.web.desk import Desk, Forbidden, LoggedOut, go
-from joshi.review.web.security import Guard
+from joshi.review.web.security import MOST_BYTES, Guard
 
 LOG = logging.getLogger("joshi")
 STATUS = {
@@ -29,7 +29,7 @@ REFUSED = 422
 
 def make_app(desk: Desk, hosts: Collection[str]) -> FastAPI:
     """The review room as an ASGI application that answers for these host names alone."""
-    app = FastAPI(openapi_url=None, title="Joshi's review room")
+    app = FastAPI(openapi_url=None, form_limits={"max_part_size": MOST_BYTES, "max_files": 0, "max_fields": 100})
     app.state.desk = desk
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     for part in (sign_in, samples, preferences, blind, decisions):

@@ -45,8 +45,10 @@ def marked(text: str, findings: Sequence[Finding]) -> Markup:
 
 
 def quoted(text: str, finding: Finding, most: int = 80) -> str:
-    """The words that a finding is about, cut short."""
+    """The words that a finding is about, cut short; none if its message has them already."""
     words = text[slice(*finding.span)] if finding.span else ""
+    if words in finding.message:
+        return ""
     return words if len(words) <= most else words[:most].rstrip() + "…"
 
 

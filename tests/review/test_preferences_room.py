@@ -48,11 +48,6 @@ def pairs(workspace: Workspace, plan: Plan, filled: list[Sample]) -> list[Prefer
     return made
 
 
-def sides(browser: Browser) -> dict[str, str]:
-    left, right = [html.unescape(part.split("</span>")[0]) for part in browser.page.split('dir="auto">')[-4:-2]]
-    return {"left": left, "right": right}
-
-
 def shown(browser: Browser, pairs: list[Preference]) -> tuple[Preference, str]:
     """The pair on the page, and on which side its chosen answer is."""
     for pair in pairs:
@@ -78,7 +73,6 @@ def test_choices_become_pairs_for_training(
     choose(ana, choice="right" if side == "left" else "left", failure_modes=["one_next_step"])
     improved, _ = shown(ana, pairs)
     choose(ana, choice="better", better=BETTER, rationale="Shorter.")
-    even, _ = shown(ana, pairs)
     choose(ana, choice="equal")
     assert ana.status == 200, ana.page
     review.refresh(plan, workspace)
@@ -138,7 +132,7 @@ def test_what_cannot_be_taken_is_told(enter: Enter, pairs: list[Preference], for
     ana.get("/preferences")
     choose(ana, **form)
     assert ana.status == 422
-    assert said in ana.page
+    assert said in ana.page.lower()
 
 
 def test_undo_brings_the_choice_and_its_reasons_back(enter: Enter, pairs: list[Preference]) -> None:

@@ -1,4 +1,4 @@
-"""What events come to: the newest decision counts, undo and reopening take back, two people where the plan wants them."""
+"""What events come to: the newest decision counts, undo takes back, two people approve where the plan wants them."""
 
 from __future__ import annotations
 

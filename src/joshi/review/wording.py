@@ -31,8 +31,9 @@ def refuse_clear_text(after: str, before: str, known: str, plan: Plan, what: str
         _, surely = redact_text(known, plan)
         new = [kind for kind in new if kind.upper() not in surely]
     if new:
+        listed = " and ".join(f"{_article(kind)} {kind}" for kind in new)
         raise JoshiError(
-            f"{what} has {' and '.join(f'{_article(kind)} {kind}' for kind in new)} in clear; write the placeholder or the range that the context has "
+            f"{what} has {listed} in clear; write the placeholder or the range that the context has "
             "for it, such as [PERSON_1]"
         )
 

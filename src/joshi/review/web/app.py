@@ -66,7 +66,8 @@ def _explained(error: Exception) -> tuple[int, str]:
             return next((n for kind, n in STATUS.items() if isinstance(error, kind)), REFUSED), str(error)
         case RequestValidationError():
             first = error.errors()[0]
-            return REFUSED, f"{first['loc'][-1]} is missing or wrong in what was sent; fill it in and try again"
+            field = str(first["loc"][-1]).replace("_", " ")
+            return REFUSED, f"{field} is missing or wrong in what was sent; fill it in and try again"
         case HTTPException(status_code=404):
             return 404, "there is no such page; the rooms are on the first page"
         case HTTPException():

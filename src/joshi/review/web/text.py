@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -32,16 +33,21 @@ def typed(text: str) -> str:
 
 
 def marked(text: str, findings: Sequence[Finding]) -> Markup:
-    """The text with a <mark> around each span of a rule that is broken. It lies under the field it was typed into."""
-    made, at = [], 0
-    spans = sorted((f.span, f.rule) for f in findings if not f.passed and f.span and f.span[0] < f.span[1])
-    for (start, end), rule in spans:
-        if start < at:  # two rules found the same words: the first keeps the mark, the list names both
-            continue
-        mark = Markup('<mark data-rule="{}">{}</mark>').format(rule, text[start:end])
-        made += [escape(text[at:start]), mark]
-        at = end
-    return Markup("").join([*made, escape(text[at:]), "\n"])
+    """The text with a <mark> around each span of a rule that is broken. It lies under the field it was typed into.
+
+    Where spans overlap, the mark is of the shortest: a word inside a sentence keeps its own.
+    """
+    spans = [(*f.span, f.rule) for f in findings if not f.passed and f.span and f.span[0] < f.span[1]]
+    edges = sorted({0, len(text), *(edge for start, end, _ in spans for edge in (start, end))})
+    made = []
+    for start, end in pairwise(edges):
+        over = [span for span in spans if span[0] <= start and end <= span[1]]
+        part = escape(text[start:end])
+        if over:
+            rule = min(over, key=lambda span: span[1] - span[0])[2]
+            part = Markup('<mark data-rule="{}">{}</mark>').format(rule, part)
+        made.append(part)
+    return Markup("").join([*made, "\n"])
 
 
 def quoted(text: str, finding: Finding, most: int = 80) -> str:

@@ -58,7 +58,6 @@ def steps(plan: Plan) -> list[Step]:
         Step(export.STAGE, export.run),
         Step(evaluation.STAGE, evaluation.run),
         Step(record.DEPLOY, record.run_deploy),
-        Step(record.SMOKE, record.run_smoke),
         Step(record.RECORD, record.run_record),
     ]
 

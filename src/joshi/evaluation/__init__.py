@@ -18,7 +18,7 @@ from joshi.evaluation.page import write_page
 from joshi.evaluation.report import assemble, brief, number, side_by_side
 from joshi.evaluation.systems import Answered, System, answer_all, systems
 from joshi.evaluation.toxicity import THRESHOLD, scorer
-from joshi.plan import Plan
+from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import messages_for
 from joshi.rubric import Rubric
@@ -41,7 +41,7 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     return [*models, *datasets.current_files(plan, workspace), *sorted(p for f in texts for p in f.glob("*.jsonl"))]
 
 
-STAGE = Stage("evaluate", ("model", "rubric", "evaluation", "release", "curation", "preference"), _inputs)
+STAGE = Stage("evaluate", ("model", "rubric", "evaluation", *SAMPLING, "curation", "preference"), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -156,7 +156,7 @@ def _quantisation(
     made_from = export.STAGE.hashes(plan, workspace)
     messages = [messages_for(sample, shipped.system.system_prompt) for sample in samples]
     asked = [[message.model_dump() for message in chat] for chat in messages]
-    sections = plan.sha256("release", "evaluation.max_tokens", "export")
+    sections = plan.sha256(*SAMPLING, "evaluation.max_tokens", "export")
     known = likelihood.kept(workspace.cache, ["quantised", made_from, sha256_file(model), sections, asked], compare)
     answers = [Completion.model_validate(answer) for answer in known["answers"]]
     full = Answered(shipped.system, answers, [rubric.check(a.answer, s) for a, s in zip(answers, samples, strict=True)])

@@ -341,6 +341,37 @@ class ReleaseSection(Section):
         return {self.variable: "{model}", **self.also}
 
 
+class MonitoringSection(Section):
+    probes: int = Field(40, ge=1, description="held-out messages that are answered at release and every day")
+    draws: int = Field(3, ge=1, le=20, description="answers to each probe every day")
+    release_draws: int = Field(6, ge=2, le=50, description="answers to each probe at release")
+    production: int = Field(150, ge=1, description="most production answers looked at a day, one a conversation")
+    release_production: int = Field(400, ge=2, description="first production answers that later days are held against")
+    drift_threshold: float = Field(
+        0.10, gt=0, lt=1, description="fall of the mean empathy score that must be found, as a share of the release's"
+    )
+    retrain_days: int = Field(30, ge=1, description="days after which joshi retrain --if-due trains again")
+    deploy: bool = Field(False, description="let joshi retrain deploy what passes the gates; else it stops before that")
+    token: str = Field(
+        "env:JOSHI_FEEDBACK_TOKEN",
+        pattern=r"^env:\w+$",
+        description='"env:NAME": the variable with the token that callers of joshi serve --feedback send',
+    )
+    feedback_port: int = Field(8081, ge=1, le=65535, description="port of joshi serve --feedback")
+    webhook: str | None = Field(
+        None,
+        pattern=r"^(env:\w+|https?://[^@/\s]+(?:/\S*)?)$",
+        description='address that drift is told to as JSON; "env:NAME" where it holds a secret',
+    )
+    mail_to: list[str] = Field(default_factory=list, description="whom drift is told to by e-mail")
+    mail_from: str = Field("joshi@localhost", description="sender of those e-mails")
+    smtp_host: str = Field("localhost", description="mail server")
+    smtp_port: int = Field(25, ge=1, le=65535, description="its port; 465 is TLS from the start, 587 with STARTTLS")
+    smtp_login: str | None = Field(
+        None, pattern=r"^env:\w+$", description='"env:NAME": the variable with user:password of the mail server'
+    )
+
+
 class MemorySection(Section):
     url: str | None = Field(None, description="address of a Qdrant server; none: embedded in the workspace")
     path: str = Field(".joshi/learning", description="folder of the embedded store")
@@ -369,6 +400,7 @@ class Plan(Section):
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     export: ExportSection = Field(default_factory=ExportSection)
     release: ReleaseSection = Field(default_factory=ReleaseSection)
+    monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     memory: MemorySection = Field(default_factory=MemorySection)
     tracking: TrackingSection = Field(default_factory=TrackingSection)
 
@@ -482,7 +514,13 @@ def _explain(file: str, problem: Any) -> str:
         near = difflib.get_close_matches(key, known, 1) or difflib.get_close_matches(key, list(Plan.model_fields), 1)
         hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
         return f"{file}: {section}{shown} is unknown; {hint}"
-    secret = key in ("key", "url")  # whoever wrote a key or a password there would find it in a log
+    secret = key in (
+        "key",
+        "url",
+        "token",
+        "webhook",
+        "smtp_login",
+    )  # whoever wrote a key or a password there would find it in a log
     found = "" if secret or isinstance(problem.get("input"), dict) else f", found {problem.get('input')!r}"
     field = getattr(model, "model_fields", {}).get(key)
     meaning = f" ({field.description})" if field is not None and field.description else ""

@@ -103,10 +103,14 @@ class Workspace:
             return f"outside:{path.name}"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace for one writing command; another process is told who holds it."""
+    def lock(self, what: str = "lock") -> Iterator[None]:
+        """Hold the workspace for one writing command; another process is told who holds it.
+
+        `what` is another lock than the usual one, for a command that writes only its own files and must not wait for
+        hours of training.
+        """
         make_folder(self.private)
-        path = self.private / "lock"
+        path = self.private / what
         try:
             held = path.open("a+", encoding="utf-8")
         except OSError as error:

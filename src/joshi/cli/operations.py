@@ -20,7 +20,7 @@ from joshi.release import deploy as deploys
 from joshi.release import rollback as rollbacks
 from joshi.release import server
 from joshi.release.evidence import evidence
-from joshi.release.releases import in_use_or_none, list_releases, state_of, verified_gguf
+from joshi.release.releases import in_use_or_none, list_releases, released, state_of, verified_gguf
 from joshi.release.smoke import refusal
 from joshi.release.smoke import smoke as smoke_test
 from joshi.release.switch import under_way
@@ -95,7 +95,7 @@ def smoke(context: typer.Context, as_json: Json = False) -> None:
     """Ask the release in use as the agents do; exit 3 if an answer is unusable."""
     current = session(context)
     plan, workspace = current.plan, current.workspace
-    release = server.released(workspace)
+    release = released(workspace)
     file = verified_gguf(workspace, release)
     target = target_of(plan, workspace, os.environ)
     target.check()

@@ -46,6 +46,8 @@ def with_system(messages: tuple[Message, ...], system: str) -> list[Message]:
 def asking(url: str, how: Serving) -> Ask:
     """Questions to llama.cpp's own server at `url`."""
 
+    client = httpx.Client(base_url=url, timeout=ANSWER_SECONDS)
+
     def ask(question: Question) -> Reply:
         request: dict[str, Any] = {
             "messages": [message.model_dump() for message in with_system(question.messages, how.system)],
@@ -61,7 +63,7 @@ def asking(url: str, how: Serving) -> Ask:
             }
         began = time.monotonic()
         try:
-            response = httpx.post(f"{url}/v1/chat/completions", json=request, timeout=ANSWER_SECONDS)
+            response = client.post("/v1/chat/completions", json=request)
             response.raise_for_status()
             body = response.json()
             choice = body["choices"][0]

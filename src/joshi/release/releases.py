@@ -93,6 +93,18 @@ def current(workspace: Workspace) -> Release | None:
     return read_release(workspace, identity) if identity else None
 
 
+def released(workspace: Workspace) -> Release:
+    """The release in use.
+
+    Raises:
+        JoshiError: there is none, or it is damaged.
+    """
+    release = current(workspace)
+    if release is None:
+        raise JoshiError("nothing is deployed; run 'joshi deploy' first")
+    return release
+
+
 def in_use_or_none(workspace: Workspace) -> Release | None:
     """The release in use; a damaged one must not keep a sound one from taking its place."""
     try:

@@ -6,10 +6,9 @@ import contextlib
 import logging
 import threading
 
-from joshi.errors import JoshiError
 from joshi.llama import start
 from joshi.plan import Plan
-from joshi.release.releases import Release, current, verified_gguf
+from joshi.release.releases import released, verified_gguf
 from joshi.release.targets import model_of
 from joshi.workspace import Workspace
 
@@ -30,15 +29,3 @@ def serve(plan: Plan, workspace: Workspace, port: int | None = None) -> None:
     LOG.info("%s (release %s) is served at %s/v1", release.model, release.id, server.listening_address)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
-
-
-def released(workspace: Workspace) -> Release:
-    """The release in use.
-
-    Raises:
-        JoshiError: there is none, or it is damaged.
-    """
-    release = current(workspace)
-    if release is None:
-        raise JoshiError("nothing is deployed; run 'joshi deploy' first")
-    return release

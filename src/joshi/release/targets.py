@@ -8,9 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-import ollama
-
 from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tokenizer import chat_tokenizer
@@ -20,13 +17,12 @@ from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.release import chat
 from joshi.release.chat import Ask
-from joshi.release.ollama import address, asking, create, require_version, talking
+from joshi.release.ollama import Server, address, asking, create, require_version, talking
 from joshi.release.releases import RELEASE_ID, Release
 from joshi.release.smoke import parity_messages
 from joshi.workspace import Workspace
 
 BEFORE = "before-joshi"  # the tag under which an alias that was there already is kept
-WAITING = httpx.Timeout(600.0, connect=5.0)  # between two lines of Ollama, which reads gigabytes meanwhile
 
 
 class Target(Protocol):
@@ -64,7 +60,7 @@ def target_of(plan: Plan, workspace: Workspace, environment: Mapping[str, str]) 
             f'joshi.toml: [release] artifact = "adapter" needs a base that Ollama has, and [model] base is '
             f'"{plan.model.base}"; write base = "ollama:NAME" or artifact = "gguf"'
         )
-    return Ollama(plan, workspace, (plan.release.ollama or address(environment)).rstrip("/"))
+    return Ollama(plan, workspace, Server((plan.release.ollama or address(environment)).rstrip("/")))
 
 
 def model_of(plan: Plan, workspace: Workspace, artifact: str, file: Path) -> GgufFile:
@@ -103,66 +99,77 @@ class Embedded:
 class Ollama:
     """An Ollama server: MODEL:RELEASE-ID for each release, and MODEL, a copy of the one in use."""
 
-    def __init__(self, plan: Plan, workspace: Workspace, url: str) -> None:
-        self._plan, self._workspace, self.url = plan, workspace, url
-        self.client = ollama.Client(host=url, timeout=WAITING)
+    def __init__(self, plan: Plan, workspace: Workspace, server: Server) -> None:
+        self._plan, self._workspace, self._server = plan, workspace, server
+        self._client, self._url = server.client, server.url
 
     def check(self) -> None:
-        require_version(self.url, self._plan.release.oldest_ollama, self._plan.release.artifact == "adapter")
+        require_version(self._url, self._plan.release.oldest_ollama, self._plan.release.artifact == "adapter")
 
     def make(self, release: Release, file: Path, progress: Progress) -> None:
         """Raises GateRefused if Ollama serves the model in another way than it was told."""
-        name = release.served_as
-        if name not in self._digests():
-            progress.say(f"making {name} in Ollama at {self.url}")
-            weights = create.Weights(file, release.model_sha256, release.base)
-            create.create(self.client, self.url, name, weights, release.serving, progress)
-        model = model_of(self._plan, self._workspace, release.artifact, file)
-        found = create.differences(self.url, name, release.serving, model)
-        if not found:
-            messages = parity_messages(release.serving.system)
-            fault = asking.parity(self.client, self.url, name, messages, chat_tokenizer(model))
-            found = [fault] if fault else []
+        there = release.served_as in self._digests()
+        if not there:
+            self._create(release, file, progress)
+        found = self._faults(release, file)
+        if found and there:  # somebody made it anew, or it is of another plan
+            progress.warn(f"{release.served_as} is not as it was made ({'; '.join(found)}); making it again")
+            self._create(release, file, progress)
+            found = self._faults(release, file)
         if found:
             raise GateRefused(
-                f"Ollama at {self.url} does not serve {name} as it was told: {'; '.join(found)}; nothing was switched; "
-                f"remove it with 'ollama rm {name}' and run the command again"
+                f"Ollama at {self._url} does not serve {release.served_as} as it was told: {'; '.join(found)}; nothing "
+                "was switched"
             )
+
+    def _create(self, release: Release, file: Path, progress: Progress) -> None:
+        progress.say(f"making {release.served_as} in Ollama at {self._url}")
+        weights = create.Weights(file, release.model_sha256, release.base)
+        create.create(self._server, release.served_as, weights, release.serving, progress)
+
+    def _faults(self, release: Release, file: Path) -> list[str]:
+        """What Ollama serves otherwise than it was told: fields, or the prompt that it builds."""
+        model = model_of(self._plan, self._workspace, release.artifact, file)
+        if found := create.differences(self._server, release.served_as, release.serving, model):
+            return found
+        messages = parity_messages(release.serving.system)
+        fault = asking.parity(self._server, release.served_as, messages, chat_tokenizer(model))
+        return [fault] if fault else []
 
     @contextmanager
     def asking(self, release: Release, file: Path) -> Iterator[Ask]:
-        yield asking.asking(self.client, self.url, release.served_as)
+        yield asking.asking(self._server, release.served_as)
 
     def point(self, release: Release | None, first: bool = False) -> None:
         alias = self._plan.model.name if release is None else release.model
         kept, there = f"{alias}:{BEFORE}", self._digests()
         of_ours = {digest for name, digest in there.items() if _ours(name, alias)}
-        with talking(self.url, f"moving {alias}"):
+        with talking(self._url, f"moving {alias}"):
             if release is not None:
                 if first and there.get(alias, "") not in {"", *of_ours}:
-                    self.client.copy(alias, kept)  # somebody else's model of that name
-                self.client.copy(release.served_as, alias)
+                    self._client.copy(alias, kept)  # somebody else's model of that name
+                self._client.copy(release.served_as, alias)
             elif kept in there:
-                self.client.copy(kept, alias)
+                self._client.copy(kept, alias)
             elif there.get(alias) in of_ours:
-                self.client.delete(alias)
+                self._client.delete(alias)
 
     def drop(self, release: Release) -> None:
         if release.served_as in self._digests():
-            with talking(self.url, f"deleting {release.served_as}"):
-                self.client.delete(release.served_as)
+            with talking(self._url, f"deleting {release.served_as}"):
+                self._client.delete(release.served_as)
 
     def sweep(self, known: set[str]) -> None:
         alias = self._plan.model.name
         for name in self._digests():
             if _ours(name, alias) and name.removeprefix(f"{alias}:") not in known:
-                with talking(self.url, f"deleting {name}"):
-                    self.client.delete(name)
+                with talking(self._url, f"deleting {name}"):
+                    self._client.delete(name)
 
     def _digests(self) -> dict[str, str]:
         """The models that Ollama has, without :latest, and the digest of what each is."""
-        with talking(self.url, "listing its models"):
-            models = self.client.list().models
+        with talking(self._url, "listing its models"):
+            models = self._client.list().models
         return {str(model.model).removesuffix(":latest"): str(model.digest) for model in models}
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
 import httpx
 import ollama
@@ -15,9 +17,26 @@ import ollama
 from joshi.errors import JoshiError, Unavailable
 
 PORT = 11434
+CONNECT_SECONDS = 5.0
 # From this release on ollama create refuses ADAPTER (ollama/ollama, pull request 14969); what was made before runs.
 NO_NEW_ADAPTERS = (0, 34, 1)
 SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and how long it may be silent: it hashes a file before it answers, 9 GB in a minute."""
+
+    url: str
+    patience: float = 600.0  # seconds
+
+    @property
+    def timeout(self) -> httpx.Timeout:
+        return httpx.Timeout(self.patience, connect=CONNECT_SECONDS)
+
+    @cached_property
+    def client(self) -> ollama.Client:
+        return ollama.Client(host=self.url, timeout=self.timeout)
 
 
 def address(environment: Mapping[str, str]) -> str:

@@ -12,14 +12,14 @@ import ollama
 from joshi.errors import JoshiError
 from joshi.prompt import ChatTokenizer
 from joshi.release.chat import Ask, Question, Reply
-from joshi.release.ollama import talking
+from joshi.release.ollama import Server, talking
 from joshi.schema import Message
 
 PARITY_TOKENS = 32  # of greedy answer compared
 UNLOAD = 0  # keep_alive: the next question finds no cached prompt, of which Ollama would count no tokens
 
 
-def asking(client: ollama.Client, url: str, model: str) -> Ask:
+def asking(server: Server, model: str) -> Ask:
     """Questions to `model` through /api/chat and /api/generate."""
 
     def ask(question: Question) -> Reply:
@@ -27,15 +27,15 @@ def asking(client: ollama.Client, url: str, model: str) -> Ask:
         if question.temperature is not None:
             options["temperature"] = question.temperature
         began = time.monotonic()
-        with talking(url, f"a question to {model}"):
+        with talking(server.url, f"a question to {model}"):
             answer: ollama.ChatResponse | ollama.GenerateResponse
             if question.as_prompt:
                 prompt = "\n\n".join(message.content for message in question.messages)
-                answer = client.generate(model, prompt, format=question.schema, options=options)
+                answer = server.client.generate(model, prompt, format=question.schema, options=options)
                 text = answer.response or ""
             else:
                 messages = [message.model_dump() for message in question.messages]
-                answer = client.chat(model, messages, format=question.schema, options=options)
+                answer = server.client.chat(model, messages, format=question.schema, options=options)
                 text = answer.message.content or ""
         seconds = round(time.monotonic() - began, 3)
         took = (answer.eval_duration or 0) / 1e9
@@ -53,9 +53,7 @@ class Prompted:
     text: str
 
 
-def parity(
-    client: ollama.Client, url: str, model: str, messages: Sequence[Message], tokenizer: ChatTokenizer
-) -> str | None:
+def parity(server: Server, model: str, messages: Sequence[Message], tokenizer: ChatTokenizer) -> str | None:
     """What differs between the prompt that Ollama builds of a chat and the one that training used, or None.
 
     The chat goes to Ollama once as messages, which its template renders, and once rendered by the base's own
@@ -68,15 +66,17 @@ def parity(
     expected = tokenizer.prompt(messages)
     rendered = tokenizer.render(messages).removeprefix(tokenizer.bos_token)  # Ollama puts it there itself
     options = {"temperature": 0.0, "num_predict": PARITY_TOKENS, "seed": 1}
-    with talking(url, f"the comparison of prompts with {model}"):
-        raw = client.generate(model, rendered, raw=True, options=options, keep_alive=UNLOAD)
-        chat = client.chat(model, [message.model_dump() for message in messages], options=options, keep_alive=UNLOAD)
+    with talking(server.url, f"the comparison of prompts with {model}"):
+        raw = server.client.generate(model, rendered, raw=True, options=options, keep_alive=UNLOAD)
+        chat = server.client.chat(
+            model, [message.model_dump() for message in messages], options=options, keep_alive=UNLOAD
+        )
     by_raw = Prompted(raw.prompt_eval_count, raw.response or "")
     by_chat = Prompted(chat.prompt_eval_count, chat.message.content or "")
     if by_raw.tokens is None or by_chat.tokens is None:
         raise JoshiError(
-            f"Ollama at {url} does not say how many tokens the prompt of {model} had, so it cannot be compared with "
-            "training's; run the command again"
+            f"Ollama at {server.url} does not say how many tokens the prompt of {model} had, so it cannot be compared "
+            "with training's; run the command again"
         )
     if by_chat.tokens != len(expected) or by_raw.tokens != len(expected):
         return (

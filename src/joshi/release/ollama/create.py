@@ -19,7 +19,7 @@ from joshi.base.gguf_file import GgufFile
 from joshi.errors import JoshiError
 from joshi.export.modelfile import Serving
 from joshi.progress import Progress
-from joshi.release.ollama import talking
+from joshi.release.ollama import Server, talking
 
 PIECE = 1 << 20  # bytes of a file sent at a time
 TRIES = 3  # of one upload; Ollama keeps nothing of one that broke off
@@ -34,42 +34,42 @@ class Weights:
     base: str | None = None
 
 
-def create(client: ollama.Client, url: str, name: str, weights: Weights, how: Serving, progress: Progress) -> None:
+def create(server: Server, name: str, weights: Weights, how: Serving, progress: Progress) -> None:
     """Upload what Ollama lacks and make the model `name`.
 
     Raises:
         JoshiError: Ollama refuses the files or the request.
         Unavailable: it is gone or hangs.
     """
-    upload(url, weights.file, weights.sha256, progress)
+    upload(server, weights.file, weights.sha256, progress)
     files = {weights.file.name: f"sha256:{weights.sha256}"}
     source: dict[str, Any] = {"from_": weights.base, "adapters": files} if weights.base else {"files": files}
     said = ""
-    with talking(url, f"making {name}"):
-        steps = client.create(
+    with talking(server.url, f"making {name}"):
+        steps = server.client.create(
             name, template=how.template, system=how.system, parameters=how.parameters, stream=True, **source
         )
         for step in steps:  # an error comes as a line of a response that began well; the client raises it
             said = step.status or said
     if said != "success":
-        raise JoshiError(f"Ollama at {url} ended making {name} with {said!r}, not success; nothing was switched")
+        raise JoshiError(f"Ollama at {server.url} ended making {name} with {said!r}, not success; nothing was switched")
 
 
-def upload(url: str, path: Path, sha256: str, progress: Progress) -> None:
+def upload(server: Server, path: Path, sha256: str, progress: Progress) -> None:
     """Send a file that Ollama does not have yet; one that breaks off is sent again from its start.
 
     Raises:
         JoshiError: Ollama got other bytes than the digest says.
         Unavailable: it is gone, hangs, or its disk is full.
     """
-    blob, about = f"{url}/api/blobs/sha256:{sha256}", f"the upload of {path.name}"
+    url, blob, about = server.url, f"{server.url}/api/blobs/sha256:{sha256}", f"the upload of {path.name}"
     with talking(url, about):
-        if httpx.head(blob, timeout=_patience()).status_code == 200:
+        if httpx.head(blob, timeout=server.timeout).status_code == 200:
             return
     for left in reversed(range(TRIES)):
         try:
             with progress.bar(f"uploading {path.name}", path.stat().st_size) as advance, talking(url, about):
-                answer = httpx.post(blob, content=_pieces(path, advance), timeout=_patience())
+                answer = httpx.post(blob, content=_pieces(path, advance), timeout=server.timeout)
                 if answer.is_error:
                     raise ollama.ResponseError(answer.text, answer.status_code)
                 return
@@ -79,11 +79,6 @@ def upload(url: str, path: Path, sha256: str, progress: Progress) -> None:
             progress.warn(f"{error}; sending it again")
 
 
-def _patience() -> httpx.Timeout:
-    """Ollama hashes the file before it answers: 9 GB take a minute."""
-    return httpx.Timeout(300.0, connect=5.0)
-
-
 def _pieces(path: Path, advance: Any) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE):
@@ -91,15 +86,15 @@ def _pieces(path: Path, advance: Any) -> Iterator[bytes]:
             advance(len(piece))
 
 
-def differences(url: str, name: str, how: Serving, file: GgufFile) -> list[str]:
+def differences(server: Server, name: str, how: Serving, file: GgufFile) -> list[str]:
     """What Ollama says of the model that is not what it was told, in words.
 
     Raises:
         JoshiError: Ollama does not know the model.
         Unavailable: it is gone or hangs.
     """
-    with talking(url, f"showing {name}"):
-        answer = httpx.post(f"{url}/api/show", json={"model": name}, timeout=_patience())
+    with talking(server.url, f"showing {name}"):
+        answer = httpx.post(f"{server.url}/api/show", json={"model": name}, timeout=server.timeout)
         if answer.is_error:
             raise ollama.ResponseError(answer.text, answer.status_code)
         shown = answer.json()

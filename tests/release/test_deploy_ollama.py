@@ -1,0 +1,322 @@
+"""Deploy, rollback and smoke against an Ollama: what it ends up with, and what a bad night leaves as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ollama
+import pytest
+
+from joshi.errors import GateRefused, JoshiError, Unavailable
+from joshi.plan import Plan
+from joshi.progress import SILENT
+from joshi.release.deploy import deploy
+from joshi.release.env_file import read_value, set_value
+from joshi.release.ollama import Server
+from joshi.release.releases import current, list_releases, state_of
+from joshi.release.rollback import rollback
+from joshi.release.smoke import reply_to, states
+from joshi.release.switch import under_way
+from joshi.release.targets import Ollama
+from joshi.workspace import Workspace
+
+from .conftest import snapshot
+from .ollama_double import (
+    DiskFull,
+    Drops,
+    Fails,
+    Fault,
+    Hangs,
+    LosesBlob,
+    Misrenders,
+    Mute,
+    OllamaDouble,
+    ShowsOther,
+)
+
+Put = Callable[..., Path]
+ENV = "# who answers\nLLM_DEFAULT_MODEL=phi4:latest\nOTHER='kept'\n"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[OllamaDouble]:
+    with OllamaDouble(tmp_path / "ollama") as running:
+        yield running
+
+
+@pytest.fixture
+def plan() -> Plan:
+    also = {"AGENT_MODEL_OVERRIDES": '{"NegotiationAgent": "{model}"}'}
+    return Plan.model_validate({"release": {"num_ctx": 1024, "agents": [], "also": also, "keep": 1}})
+
+
+@pytest.fixture
+def target(plan: Plan, workspace: Workspace, server: OllamaDouble) -> Ollama:
+    workspace.root.mkdir()
+    (workspace.root / ".env").write_text(ENV, encoding="utf-8")
+    return Ollama(plan, workspace, Server(server.url, patience=20))
+
+
+def models(server: OllamaDouble) -> dict[str, str | None]:
+    return {str(model.model): model.digest for model in ollama.Client(server.url).list().models}
+
+
+def test_a_release_is_served_under_its_own_name_and_the_alias(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    release = deploy(plan, workspace, target, by="ada")
+    there = models(server)
+    assert set(there) == {"phi4-joshi:latest", release.served_as}
+    assert len(set(there.values())) == 1
+    env = workspace.root / ".env"
+    assert read_value(env, "LLM_DEFAULT_MODEL") == "phi4-joshi"
+    assert read_value(env, "AGENT_MODEL_OVERRIDES") == '{"NegotiationAgent": "phi4-joshi"}'
+    assert env.read_text(encoding="utf-8").startswith("# who answers\n") and "OTHER='kept'" in env.read_text()
+    shown = ollama.Client(server.url).show("phi4-joshi")
+    assert shown.template == release.serving.template
+    assert {tuple(line.split(maxsplit=1)) for line in (shown.parameters or "").splitlines()} >= {
+        ("temperature", "0.2"), ("top_p", "0.9"), ("num_ctx", "1024"), ("stop", '"<|im_end|>"')
+    }  # fmt: skip
+    assert [check["name"] for check in release.smoke] == ["negotiation reply", "replies by the rubric"]
+    assert "10 of 10" in release.smoke[-1]["detail"]
+
+
+def test_a_blob_that_ollama_has_is_not_sent_again(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    deploy(plan, workspace, target, by="ada")
+    server.log.clear()
+    other = plan.model_copy(update={"seed": 8})  # another plan makes another release of the same bytes
+    deploy(other, workspace, target, by="ada")
+    asked = [(one.method, one.path.split(":")[0]) for one in server.log]
+    assert ("HEAD", "/api/blobs/sha256") in asked
+    assert len(list_releases(workspace)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "says"),
+    [
+        (Fails("POST /api/blobs"), Unavailable, "upload"),
+        (LosesBlob(), JoshiError, "making phi4-joshi"),
+        (DiskFull(1_000_000), Unavailable, "no space left"),
+        (Fails("POST /api/create"), Unavailable, "signal: killed"),
+        (Drops("POST /api/create", after_bytes=10), Unavailable, "broke off"),
+        (ShowsOther("temperature", 0.8), GateRefused, "temperature is 0.8, not 0.2"),
+        (ShowsOther("stop"), GateRefused, "stop is None"),
+        (Misrenders(), GateRefused, "tokens in training"),
+        (Fails("POST /api/chat"), Unavailable, "comparison of prompts"),
+        (Mute(), GateRefused, "the answer is empty"),
+        (Fails("POST /api/copy"), Unavailable, "moving phi4-joshi"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Fault) else "",
+)
+def test_whatever_fails_leaves_alias_env_and_release_as_they_were(
+    plan: Plan,
+    workspace: Workspace,
+    target: Ollama,
+    server: OllamaDouble,
+    export: Put,
+    tiny_models: list[Path],
+    fault: Fault,
+    kind: type[JoshiError],
+    says: str,
+) -> None:
+    export(tiny_models[0])
+    first = deploy(plan, workspace, target, by="ada")
+    there, before = models(server), snapshot(workspace)
+    export(tiny_models[1])
+    server.fault = fault
+    with pytest.raises(kind, match=says):
+        deploy(plan, workspace, target, by="ada")
+    server.fault = None
+    assert models(server)["phi4-joshi:latest"] == there["phi4-joshi:latest"]
+    after = snapshot(workspace)
+    assert {name: after[name] for name in before if "evaluation" not in name} == {
+        name: before[name] for name in before if "evaluation" not in name
+    }
+    assert current(workspace) == first
+    second = deploy(plan, workspace, target, by="ada")  # and the next night goes well
+    assert set(models(server)) == {"phi4-joshi:latest", first.served_as, second.served_as}
+
+
+def test_a_server_that_hangs_is_given_up(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    server.fault = Hangs("POST /api/create")
+    impatient = Ollama(plan, workspace, Server(server.url, patience=0.5))
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        deploy(plan, workspace, impatient, by="ada")
+    server.fault = None
+    assert models(server) == {}
+    assert (workspace.root / ".env").read_text(encoding="utf-8") == ENV
+
+
+def test_an_upload_that_breaks_off_is_sent_again(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    server.fault = Drops("POST /api/blobs", after_bytes=2_000_000, of="request")
+    with pytest.raises(Unavailable, match="broke off the upload"):
+        deploy(plan, workspace, target, by="ada")
+    assert sum(one.path.startswith("/api/blobs") and one.method == "POST" for one in server.log) == 3
+    server.fault = None
+    deploy(plan, workspace, target, by="ada")
+
+
+def test_no_ollama_and_an_old_one_are_told_apart(
+    plan: Plan, workspace: Workspace, export: Put, tiny_models: list[Path], tmp_path: Path
+) -> None:
+    export(tiny_models[0])
+    with pytest.raises(Unavailable, match="no Ollama answers at"):
+        deploy(plan, workspace, Ollama(plan, workspace, Server("http://127.0.0.1:1")), by="ada")
+    with OllamaDouble(tmp_path / "old", version="0.16.3") as old:
+        with pytest.raises(JoshiError, match=r"is 0\.16\.3; the plan's oldest_ollama is 0\.17\.1"):
+            deploy(plan, workspace, Ollama(plan, workspace, Server(old.url)), by="ada")
+        assert all(one.path == "/api/version" for one in old.log)
+
+
+def test_rollback_moves_the_alias_back_and_at_last_to_what_was_there(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    first = deploy(plan, workspace, target, by="ada")
+    export(tiny_models[1])
+    second = deploy(plan, workspace, target, by="ada")
+    there = models(server)
+    assert there["phi4-joshi:latest"] == there[second.served_as] != there[first.served_as]
+    assert rollback(plan, workspace, target, by="ada") == first
+    assert models(server)["phi4-joshi:latest"] == there[first.served_as]
+    assert rollback(plan, workspace, target, second.id, by="ada") == second  # and forward again
+    rollback(plan, workspace, target, by="ada")
+    assert rollback(plan, workspace, target, by="ada") is None
+    assert "phi4-joshi:latest" not in models(server)
+    env = (workspace.root / ".env").read_text(encoding="utf-8")
+    assert env == ENV  # the other variable, which was not there before, is gone too
+    assert current(workspace) is None
+
+
+def test_a_model_of_the_alias_name_that_was_there_before_comes_back(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    client = ollama.Client(server.url)
+    digest = client.create_blob(tiny_models[2])
+    client.create("phi4-joshi", files={"m.gguf": digest}, system="somebody else's")
+    before = models(server)["phi4-joshi:latest"]
+    export(tiny_models[0])
+    deploy(plan, workspace, target, by="ada")
+    assert models(server)["phi4-joshi:latest"] != before
+    rollback(plan, workspace, target, by="ada")
+    assert models(server)["phi4-joshi:latest"] == before
+
+
+def test_rollback_makes_again_what_ollama_has_lost(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    first = deploy(plan, workspace, target, by="ada")
+    digest = models(server)[first.served_as]
+    export(tiny_models[1])
+    second = deploy(plan, workspace, target, by="ada")
+    client = ollama.Client(server.url)
+    client.delete(first.served_as)
+    (workspace.root / second.gguf).write_bytes(b"GGUF broken")  # and the newest is broken too
+    assert rollback(plan, workspace, target, by="ada") == first
+    assert models(server)["phi4-joshi:latest"] == digest
+
+
+def test_only_so_many_model_files_are_kept(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    made = []
+    for number in range(3):
+        export(tiny_models[number])
+        made.append(deploy(plan, workspace, target, by="ada"))
+    states_now = [state_of(one, current(workspace)) for one in list_releases(workspace)]
+    assert states_now == ["current", "previous", "retired"]
+    assert not (workspace.root / made[0].gguf).exists()
+    assert made[0].served_as not in models(server)
+    with pytest.raises(JoshiError, match="was not kept"):
+        rollback(plan, workspace, target, made[0].id, by="ada")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that was to run afterwards runs."""
+
+
+STEPS = ["target.point", "set_value", "write_text"]
+
+
+@pytest.mark.parametrize("going", ["deploy", "rollback"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_switch_that_was_killed_is_ended_by_the_next_command(
+    plan: Plan,
+    workspace: Workspace,
+    target: Ollama,
+    server: OllamaDouble,
+    export: Put,
+    tiny_models: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    going: str,
+) -> None:
+    """Killed right after a step, so that alias, env file and pointer disagree."""
+    export(tiny_models[0])
+    first = deploy(plan, workspace, target, by="ada")
+    export(tiny_models[1])
+    if going == "rollback":
+        deploy(plan, workspace, target, by="ada")
+    in_use = current(workspace)
+    _kill_after(step, target, monkeypatch)
+    with pytest.raises(Killed):
+        if going == "deploy":
+            deploy(plan, workspace, target, by="ada")
+        else:
+            rollback(plan, workspace, target, by="ada")
+    monkeypatch.undo()
+    assert under_way(workspace).exists()
+    now = current(workspace)
+    assert now is not None and in_use is not None
+    set_value(workspace.root / ".env", "LLM_DEFAULT_MODEL", "phi4:latest")  # whatever state it was left in
+    target.make(now, workspace.root / now.gguf, SILENT)
+    rollback(plan, workspace, target, now.id, by="ada")
+    there = models(server)
+    assert there["phi4-joshi:latest"] == there[now.served_as]
+    assert read_value(workspace.root / ".env", "LLM_DEFAULT_MODEL") == "phi4-joshi"
+    assert not under_way(workspace).exists()
+    assert first.served_as in there
+
+
+def _kill_after(step: str, target: Ollama, monkeypatch: pytest.MonkeyPatch) -> None:
+    from joshi.release import switch
+
+    owner, name = (target, "point") if step == "target.point" else (switch, step)
+    real = getattr(owner, name)
+
+    def dies(*arguments: object, **named: object) -> None:
+        real(*arguments, **named)
+        # What SIGKILL leaves out: the undoing that an exception would bring.
+        monkeypatch.setattr(switch, "replace_bytes", lambda *_: None)
+        monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+        monkeypatch.setattr(target, "point", lambda *_, **__: None)
+        raise Killed
+
+    monkeypatch.setattr(owner, name, dies)
+
+
+def test_the_agents_questions_reach_ollama_as_the_agents_send_them(
+    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    release = deploy(plan, workspace, target, by="ada")
+    server.log.clear()
+    with target.asking(release, workspace.root / release.gguf) as ask:
+        reply = ask(reply_to(states()[0], plan))
+    assert reply.finish == "stop" and reply.tokens_per_second > 0
+    (asked,) = [one.body for one in server.log if one.path == "/api/chat"]
+    assert asked["model"] == release.served_as
+    assert "temperature" not in asked["options"]  # the release's own holds
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]

@@ -79,7 +79,8 @@ class Compared:
     @cached_property
     def contrast(self) -> Floats:
         """(n,) weights whose product with values is today's mean less that at release, every stratum counting alike."""
-        return self.contrasts(self.is_today[None])[0]
+        found: Floats = self.contrasts(self.is_today[None])[0]
+        return found
 
     def contrasts(self, today: Booleans) -> Floats:
         """(draws, n) the same for other choices of the rows that are today's."""

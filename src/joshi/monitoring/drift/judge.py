@@ -140,9 +140,7 @@ def _tests(compared: Compared, moved: means.Change, settings: Settings, rng: np.
     longer, accuracy = means.change(compared, tokens, resolution=1.0), classifier.accuracy(compared, predictor)
 
     def tested(name: str, statistic: float, p: float, sentence: str, moved: means.Change | None = None) -> Tested:
-        values = (moved.before, moved.today, moved.change, moved.low, moved.high) if moved else (None,) * 5
-        sizes = len(compared.after), len(compared.before)
-        return Tested(name, source, statistic, p, None, *values, *sizes, sentence)
+        return Tested(name, source, statistic, p, None, moved, len(compared.after), len(compared.before), sentence)
 
     yield tested("score", seen["score"], p["score"], sentences.score(source, moved), moved)
     for place, rule in enumerate(RULES):

@@ -51,7 +51,7 @@ def minimum_sample(source: Source, before: Answers, draws: float, threshold: flo
 
 
 def _within(before: Answers) -> tuple[float, float]:
-    """Variance of the answers to one probe, and answers a probe; of single answers the variance of all, which is more."""
+    """Variance of the answers to one probe, and answers a probe; of single answers that of all, which is more."""
     _, probe, counts = np.unique(np.array(before.units), return_inverse=True, return_counts=True)
     freedom = len(before) - len(counts)
     if not freedom:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from joshi.errors import JoshiError
 from joshi.monitoring.drift.answers import Source
 from joshi.monitoring.drift.cusum import sums
+from joshi.monitoring.drift.means import Change
 
 Word = Literal["ok", "drift", "insufficient data"]
 Stream = Literal["probes", "production", "tests"]  # the sums over days: the score of either source, and all tests
@@ -36,18 +37,14 @@ class Watched:
 
 @dataclass(frozen=True)
 class Tested:
-    """One test of the day. `change` is today's less that at release, in the unit of the two."""
+    """One test of the day."""
 
     name: str  # score, a rule, length, meaning or kernel
     source: Source
     statistic: float
     p: float
     adjusted: float | None  # by Holm over all tests that decide; None: told only
-    before: float | None
-    today: float | None
-    change: float | None
-    low: float | None  # of the change, 95%
-    high: float | None
+    moved: Change | None  # what the test is about, where it is a mean or a share
     answers: int
     answers_before: int
     sentence: str
@@ -143,5 +140,5 @@ def before(history: Iterable[DayVerdict], release: str, day: date) -> list[DayVe
 
 
 def totals(days: Iterable[DayVerdict], stream: Stream, limit: float) -> list[float]:
-    """A stream's sum after each day, made anew from the days' own increments: judging a day again changes those after."""
+    """A stream's sum after each day, made anew of the days' increments: a day judged again changes those after."""
     return sums([one.increment(stream) for one in days], limit)

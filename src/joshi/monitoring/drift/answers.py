@@ -64,7 +64,7 @@ class Compared:
 
     @property
     def strata(self) -> int:
-        return int(self.stratum[-1]) + 1 if len(self.stratum) else 0
+        return int(self.stratum.max(initial=-1)) + 1
 
     @cached_property
     def is_today(self) -> Booleans:

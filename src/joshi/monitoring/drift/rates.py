@@ -6,8 +6,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import binom, binomtest, hypergeom
+from scipy.stats import binom, hypergeom
 
+from joshi.evaluation.measure import wilson
 from joshi.monitoring.drift.answers import Booleans, Compared, Floats
 from joshi.monitoring.drift.means import Change
 
@@ -49,9 +50,15 @@ def stratified(today: int, tables: tuple[tuple[int, int, int], ...]) -> float:
         if passes in (0, before + after):
             fixed += after if passes else 0  # every answer of this stratum agrees: nothing to deal out
         else:
-            one = hypergeom.pmf(np.arange(after + 1), before + after, passes, after)
-            chances = np.convolve(chances, one)
+            chances = np.convolve(chances, _dealt_out(passes, before, after))
     return float(min(1.0, chances[: max(today - fixed + 1, 0)].sum()))
+
+
+@lru_cache(maxsize=4_096)
+def _dealt_out(passes: int, before: int, after: int) -> Floats:
+    """(after + 1,) chances of 0, 1, … of the passes being today's."""
+    found: Floats = hypergeom.pmf(np.arange(after + 1), before + after, passes, after)
+    return found
 
 
 @lru_cache(maxsize=4_096)
@@ -99,7 +106,7 @@ def change(compared: Compared, passed: Booleans) -> Change:
 def newcombe(k: int, n: int, big_k: int, big_n: int) -> tuple[float, float]:
     """95% interval of k / n - K / N, independent samples (Newcombe 1998, method 10: from Wilson's intervals)."""
     p, q = k / n, big_k / big_n
-    one, other = (binomtest(*pair).proportion_ci(method="wilson") for pair in ((k, n), (big_k, big_n)))
-    low = p - q - math.hypot(p - one.low, other.high - q)
-    high = p - q + math.hypot(one.high - p, q - other.low)
+    (l1, u1), (l2, u2) = wilson(k, n), wilson(big_k, big_n)
+    low = p - q - math.hypot(p - l1, u2 - q)
+    high = p - q + math.hypot(u1 - p, q - l2)
     return max(low, -1.0), min(high, 1.0)

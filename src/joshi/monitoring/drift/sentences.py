@@ -83,9 +83,8 @@ def reason(alarms: Sequence[Sum], scores: Sequence[ScoreToday], tests: Sequence[
             fall = (one.before - one.today) / one.before
             reached = "reaches" if one.fallen else "is below"
             parts.append(
-                f"The empathy score {WHERE[one.source]} fell over the last days; today it is {number(one.today)}, at "
-                f"release it was {number(one.before)}: a fall of {fall:.0%}, which {reached} the threshold of "
-                f"{threshold:.0%}."
+                f"The empathy score {WHERE[one.source]} has fallen: {number(one.today)} today, {number(one.before)} at "
+                f"release. Today's fall of {fall:.0%} {reached} the threshold of {threshold:.0%}."
             )
     if any(alarm.stream == "tests" for alarm in alarms):
         parts.append(f"Answers are not what they were, more than chance explains. First of all: {_first(deciding)}")

@@ -39,7 +39,7 @@ class Watched:
 class Tested:
     """One test of the day."""
 
-    name: str  # score, a rule, length, meaning or kernel
+    name: str  # score, a rule, tokens, meaning or kernel
     source: Source
     statistic: float
     p: float

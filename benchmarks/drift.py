@@ -2,8 +2,8 @@
 
 Days are simulated from real answers (`drift_worlds.py`). Every run begins with a release of its own, because what is
 known of a release is itself a sample and the same error goes into all its days; no answer of a day is one of the
-release's draws. Falls start on the first day with all sums at zero, which is the slowest start there is. Prints tables and
-writes docs/images/drift-*.svg.
+release's draws. Falls start on the first day with all sums at zero, which is the slowest start there is. Prints tables
+and writes docs/images/drift-*.svg.
 
     python -m benchmarks.drift --releases 20 --days 20     # a minute or two, wider intervals
 """
@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def main() -> None:
         detection(f"10%, {told}; {small.probes} probes alone", days)
     creeping = [course(pool, DEFAULT, [0.01 * n for n in range(1, 21)], "rules", rng, stop=True) for _ in quiet]
     ends = [len(run) for run in creeping if run[-1].verdict == "drift"]
-    print(f"\ncreeping, one point more each day: found in {len(ends)} of {len(creeping)}, median day {np.median(ends):.0f}")
+    told = f"found in {len(ends)} of {len(creeping)}, median day {np.median(ends):.0f}"
+    print(f"\ncreeping, one point more each day: {told}")
     written = drift_plots.write(quiet, found, chosen.images)
     print(f"\n{', '.join(path.name for path in written)} in {chosen.images}; {time.monotonic() - started:.0f} s")
 
@@ -114,7 +116,9 @@ def false_alarms(told: str, runs: Sequence[Sequence[DayVerdict]]) -> None:
     standing = mean_interval([[float(_least(one) <= Settings().level) for one in run] for run in runs], seed=0)
     naive = np.mean([min(test.p for test in one.tests if test.name != "kernel") <= 0.05 for run in runs for one in run])
     begun = sum(_begins(run) for run in runs)
-    by = {s: np.mean([next(x for x in one.sums if x.stream == s).alarm for run in runs for one in run]) for s in STREAMS}
+    by = {
+        s: np.mean([next(x for x in one.sums if x.stream == s).alarm for run in runs for one in run]) for s in STREAMS
+    }
     days = sum(map(len, runs))
     print(
         f"{told}: {days} days of {len(runs)} releases\n"
@@ -133,7 +137,7 @@ def _least(one: DayVerdict) -> float:
 
 def _begins(run: Sequence[DayVerdict]) -> int:
     words = ["ok", *(one.verdict for one in run)]
-    return sum(now == "drift" != before for before, now in zip(words[:-1], words[1:], strict=True))
+    return sum(now == "drift" != before for before, now in pairwise(words))
 
 
 def detection(told: str, days: Sequence[int]) -> None:

@@ -53,7 +53,8 @@ def options_of(how: Behaviour, *given: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS or value is None:
             continue
         kind = OPTIONS[name][0]
-        if not isinstance(value, _JSON_TYPES[kind]) or (kind != "boolean" and isinstance(value, bool)):
+        fits = isinstance(value, _JSON_TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+        if not fits:
             raise Refused(f'option "{name}" must be of type {kind}')
         if isinstance(value, list) and not all(isinstance(item, str) for item in value):
             raise Refused(f'option "{name}" must be of an array of strings')

@@ -317,8 +317,8 @@ def test_adapters_are_refused_since_0_34_1(version: str, small: Path, tmp_path: 
             return
         client.create("tuned", **make)  # type: ignore[call-overload]
         assert "\nADAPTER " in (client.show("tuned").modelfile or "")
-        answers = [client.chat(name, HELLO).message.content for name in ("base", "tuned", "base")]
-        assert answers[0] == answers[2] != answers[1]
+        base, tuned = (client.chat(name, HELLO).message.content for name in ("base", "tuned"))
+        assert base != tuned
 
 
 def test_a_guessed_template_brings_its_stop_texts_and_they_stay(tmp_path: Path, empty: OllamaDouble) -> None:
@@ -368,7 +368,8 @@ def test_long_talks_lose_their_oldest_messages_without_a_word(served: tuple[Olla
     status, (refusal,) = lines(
         server, "/api/chat", {"model": "small", "messages": talk, "truncate": False, "stream": False}
     )
-    assert (status, refusal) == (400, {"error": "the input length exceeds the context length"})
+    assert status == 400
+    assert "exceeds the available context size" in refusal["error"]
 
 
 def test_a_prompt_can_be_looked_at_and_made_otherwise(served: tuple[OllamaDouble, ollama.Client]) -> None:
@@ -439,7 +440,7 @@ def test_wrong_options_are_told_when_the_model_answers(header: Path, empty: Olla
     ollama.Client(empty.url).create("m", from_="m", parameters={"temperature": 0.2})
     status, (refusal,) = lines(empty, "/api/chat", chat)
     assert status == 500
-    assert refusal["error"].startswith("unable to load model: ")  # two tensors are no model
+    assert refusal["error"].startswith("llama-server process has terminated: ")  # two tensors are no model
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ options that are checked only when a model answers; errors before and inside a s
 Left out, and refused with 501 where a request asks for it: pull, push and embeddings; tools, images, log-probs and the
 deprecated `context` of generate; quantising and safetensors in create. Left out silently: the other APIs under /v1,
 cloud models (`:cloud`), thinking, renderers and parsers of single model families, projectors and split GGUFs, draft
-models, keys of a JSON object in other case, and the exact words of errors in JSON. `from` a model that is not here asks
-a registry that has none. Memory never runs short: as many models stay loaded as were asked for.
+models, answers that outgrow the window (Ollama shifts it, here they end), keys of a JSON object in other case,
+and the exact words of errors in JSON. `from` a model that is not here asks a registry that has none. Memory never runs
+short: as many models stay loaded as were asked for.
 
     with OllamaDouble(tmp_path) as server:
         client = ollama.Client(server.url)
@@ -160,8 +161,8 @@ class OllamaDouble:
         self.start()
 
     def forget(self, name: str) -> None:
-        """Delete a model as somebody else would, without a request."""
-        with self.changing:
+        """Delete a model, if it is there, as somebody else would, without a request."""
+        with self.changing, contextlib.suppress(FileNotFoundError):
             self.store.remove(self.store.manifest(names.parse(name)))
 
     def begin(self, method: str, path: str) -> Request:

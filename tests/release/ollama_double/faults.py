@@ -58,7 +58,7 @@ class LosesBlob:
 
 @dataclass(frozen=True)
 class LosesModel:
-    """A request of this route is answered, and then somebody deletes a model behind the client's back."""
+    """Before the last word of the answer is sent, somebody deletes a model behind the client's back."""
 
     name: str
     route: str = "POST /api/create"

@@ -17,7 +17,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 from tests.release.ollama_double.go_text import Refused
 
 MAGIC = b"GGUF"
-STRING, ARRAY = 8, 9
+UINT32, STRING, ARRAY = 4, 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MOST_DIMENSIONS = 4
 
@@ -82,7 +82,8 @@ def rewrite(path: Path) -> Iterator[bytes]:
     and the file type (src/llama-quant.cpp); tensors are sorted by layer, then by name (src/llama-model-loader.h).
     """
     header = read(path)
-    entries = dict(header.entries)
+    version = _string("general.quantization_version") + struct.pack("<II", UINT32, 2)
+    entries = {"general.quantization_version": version, **header.entries}
     for key in ("general.quantization_version", "general.file_type"):
         if key in entries:
             entries[key] = entries.pop(key)

@@ -145,8 +145,11 @@ class Handler(BaseHTTPRequestHandler):
                     self._stream(answer, True)
             case _:
                 raise Refused(f"this double of Ollama has no {path}", 501)
-        if isinstance(here.fault, LosesModel) and here.strikes(here.fault, self.entry):
-            here.forget(here.fault.name)
+
+    def _before_last_word(self) -> None:
+        fault = self.double.fault
+        if isinstance(fault, LosesModel) and self.double.strikes(fault, self.entry):
+            self.double.forget(fault.name)
 
     def _copy(self, body: dict[str, Any]) -> None:
         found = []
@@ -267,6 +270,8 @@ class Handler(BaseHTTPRequestHandler):
         self._write(text.encode())
 
     def _send(self, status: int, value: Any) -> None:
+        if status == 200:
+            self._before_last_word()
         data = b"" if value is None else to_json(value).encode()
         self._head(status, JSON if data else "", len(data))
         self._write(data)
@@ -278,6 +283,8 @@ class Handler(BaseHTTPRequestHandler):
             for item in items:
                 last = item
                 if streams:
+                    if item.get("done") or item.get("status") == "success":
+                        self._before_last_word()
                     if not sent:
                         self._head(200, "application/x-ndjson", None)
                         sent = True

@@ -53,7 +53,8 @@ def options_of(how: Behaviour, *given: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS or value is None:
             continue
         kind = OPTIONS[name][0]
-        if not isinstance(value, _JSON_TYPES[kind]) or (kind != "boolean" and isinstance(value, bool)):
+        fits = isinstance(value, _JSON_TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+        if not fits:
             raise Refused(f'option "{name}" must be of type {kind}')
         if isinstance(value, list) and not all(isinstance(item, str) for item in value):
             raise Refused(f'option "{name}" must be of an array of strings')
@@ -166,7 +167,8 @@ class Runners:
         try:
             server = llama.start(model.path, plan, adapter=model.adapters[0] if model.adapters else None)
         except JoshiError as error:
-            raise Refused(f"unable to load model: {model.path}") from error
+            process = "llama-server" if self.how.native_templates else "llama runner"
+            raise Refused(f"{process} process has terminated: error loading model {model.path}") from error
         size = sum(path.stat().st_size for path in (model.path, *model.adapters))
         adds = bool(gguf_header.read(model.path).metadata.get("tokenizer.ggml.add_bos_token"))
         return Runner(model.name.shortest, model.manifest.digest, model.details, size, window, needs, server, adds)
@@ -178,13 +180,15 @@ def cut(runner: Runner, how: Behaviour, prompt: str, options: dict[str, Any], tr
     Nobody is told. From 0.31.0 on, half a window is then left free for the answer.
 
     Raises:
-        Refused: it does not fit, and the request forbids to cut it.
+        Refused: it does not fit, and the request forbids to cut it; from 0.30.0 on llama.cpp says so.
     """
     tokens = runner.tokens(prompt, special=True)
     most = runner.window - 1 if how.halves_long_prompts else runner.window
     if len(tokens) <= most:
         return prompt
     if not truncate:
+        if how.native_templates:
+            return prompt  # for llama.cpp to refuse
         raise Refused("the input length exceeds the context length", 400)
     keep = options["num_keep"] if options["num_keep"] >= 0 else len(tokens)
     keep = min(keep + runner.adds_beginning, runner.window - 1)

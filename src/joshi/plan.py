@@ -22,7 +22,7 @@ SYSTEM_PROMPT = (
 )
 _VARIABLE = r"^[A-Za-z_]\w*$"
 # What an evaluation always compares.
-SYSTEMS = ("base", "base_with_rules", "sft", "shipped")
+SYSTEMS = ("base", "base_with_rules", "sft", "shipped", "released")
 # What of [release] shapes an answer; where it is served does not.
 SAMPLING = ("release.temperature", "release.top_p", "release.num_ctx")
 

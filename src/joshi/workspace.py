@@ -92,6 +92,15 @@ class Workspace:
     def model(self, model: str) -> Path:
         return self.root / "models" / f"{model}.gguf"
 
+    def released_model(self) -> Path | None:
+        """The model file of the release in use, whatever its state; None if nothing is deployed or it is gone."""
+        try:
+            identity = (self.releases / "current").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        found = sorted((self.releases / identity).glob("*.gguf")) if identity.replace("-", "").isalnum() else []
+        return found[0] if len(found) == 1 and not found[0].stem.endswith("-adapter") else None
+
     def manifest_path(self, stage: str) -> Path:
         return self.private / "manifests" / f"{stage.replace(' ', '-')}.json"
 

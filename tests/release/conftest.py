@@ -48,24 +48,24 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def export(workspace: Workspace, plan: Plan) -> Callable[..., Path]:
     """Put a model where the export stage leaves it, with an evaluation of its bytes."""
+    return lambda model, verdict="pass": put_model(workspace, plan, model, verdict)
 
-    def put(model: Path, verdict: str = "pass") -> Path:
-        target = workspace.model(plan.model.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(model.read_bytes())
-        report = {
-            "verdict": verdict,
-            "model_sha256": sha256_file(target),
-            "plan_sha256": plan.sha256(),
-            "gates": [{"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}],
-            "dataset": {"name": "phi4_humanization", "version": 1, "sha256": "ab" * 32, "train": 180},
-            "reviewed": "reviewed by Ada",
-            "systems": {},
-        }
-        write_json(workspace.evaluation_report / "report.json", report)
-        return target
 
-    return put
+def put_model(workspace: Workspace, plan: Plan, model: Path, verdict: str = "pass") -> Path:
+    target = workspace.model(plan.model.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(model.read_bytes())
+    report = {
+        "verdict": verdict,
+        "model_sha256": sha256_file(target),
+        "plan_sha256": plan.sha256(),
+        "gates": [{"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}],
+        "dataset": {"name": "phi4_humanization", "version": 1, "sha256": "ab" * 32, "train": 180},
+        "reviewed": "reviewed by Ada",
+        "systems": {},
+    }
+    write_json(workspace.evaluation_report / "report.json", report)
+    return target
 
 
 def snapshot(workspace: Workspace) -> dict[str, str]:

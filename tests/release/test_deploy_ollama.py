@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from joshi.progress import SILENT
 from joshi.release.deploy import deploy
 from joshi.release.env_file import read_value, set_value
 from joshi.release.ollama import Server
-from joshi.release.releases import current, list_releases, state_of
+from joshi.release.releases import Release, current, list_releases, state_of
 from joshi.release.rollback import rollback
 from joshi.release.smoke import reply_to, states
 from joshi.release.switch import under_way
 from joshi.release.targets import Ollama
 from joshi.workspace import Workspace
 
-from .conftest import snapshot
+from .conftest import put_model, snapshot
 from .ollama_double import (
     DiskFull,
     Drops,
@@ -39,6 +40,23 @@ Put = Callable[..., Path]
 ENV = "# who answers\nLLM_DEFAULT_MODEL=phi4:latest\nOTHER='kept'\n"
 
 
+PLAN = Plan.model_validate(
+    {
+        "release": {
+            "num_ctx": 1024,
+            "agents": [],
+            "also": {"AGENT_MODEL_OVERRIDES": '{"NegotiationAgent": "{model}"}'},
+            "keep": 1,
+        }
+    }
+)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return PLAN
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[OllamaDouble]:
     with OllamaDouble(tmp_path / "ollama") as running:
@@ -46,16 +64,38 @@ def server(tmp_path: Path) -> Iterator[OllamaDouble]:
 
 
 @pytest.fixture
-def plan() -> Plan:
-    also = {"AGENT_MODEL_OVERRIDES": '{"NegotiationAgent": "{model}"}'}
-    return Plan.model_validate({"release": {"num_ctx": 1024, "agents": [], "also": also, "keep": 1}})
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.root.mkdir(exist_ok=True)
+    if not (workspace.root / ".env").exists():
+        (workspace.root / ".env").write_text(ENV, encoding="utf-8")
+    return workspace
 
 
 @pytest.fixture
 def target(plan: Plan, workspace: Workspace, server: OllamaDouble) -> Ollama:
-    workspace.root.mkdir()
+    return Ollama(plan, workspace, Server(server.url, patience=120))
+
+
+@pytest.fixture(scope="module")
+def deployed_once(tiny_models: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one release, and the Ollama that has it."""
+    folder = tmp_path_factory.mktemp("deployed")
+    workspace = Workspace(folder / "workspace")
+    put_model(workspace, PLAN, tiny_models[0])
     (workspace.root / ".env").write_text(ENV, encoding="utf-8")
-    return Ollama(plan, workspace, Server(server.url, patience=20))
+    with OllamaDouble(folder / "ollama") as server:
+        deploy(PLAN, workspace, Ollama(PLAN, workspace, Server(server.url, patience=120)), by="ada")
+    return folder
+
+
+@pytest.fixture
+def first(deployed_once: Path, tmp_path: Path) -> Release:
+    """The release in use. Ask for it before `server`, which starts on what it copies."""
+    shutil.copytree(deployed_once, tmp_path, dirs_exist_ok=True)
+    release = current(Workspace(tmp_path / "workspace"))
+    assert release is not None
+    return release
 
 
 def models(server: OllamaDouble) -> dict[str, str | None]:
@@ -84,11 +124,8 @@ def test_a_release_is_served_under_its_own_name_and_the_alias(
 
 
 def test_a_blob_that_ollama_has_is_not_sent_again(
-    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+    first: Release, plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble
 ) -> None:
-    export(tiny_models[0])
-    deploy(plan, workspace, target, by="ada")
-    server.log.clear()
     other = plan.model_copy(update={"seed": 8})  # another plan makes another release of the same bytes
     deploy(other, workspace, target, by="ada")
     asked = [(one.method, one.path.split(":")[0]) for one in server.log]
@@ -114,6 +151,7 @@ def test_a_blob_that_ollama_has_is_not_sent_again(
     ids=lambda value: type(value).__name__ if isinstance(value, Fault) else "",
 )
 def test_whatever_fails_leaves_alias_env_and_release_as_they_were(
+    first: Release,
     plan: Plan,
     workspace: Workspace,
     target: Ollama,
@@ -124,8 +162,6 @@ def test_whatever_fails_leaves_alias_env_and_release_as_they_were(
     kind: type[JoshiError],
     says: str,
 ) -> None:
-    export(tiny_models[0])
-    first = deploy(plan, workspace, target, by="ada")
     there, before = models(server), snapshot(workspace)
     export(tiny_models[1])
     server.fault = fault
@@ -138,8 +174,9 @@ def test_whatever_fails_leaves_alias_env_and_release_as_they_were(
         name: before[name] for name in before if "evaluation" not in name
     }
     assert current(workspace) == first
-    second = deploy(plan, workspace, target, by="ada")  # and the next night goes well
-    assert set(models(server)) == {"phi4-joshi:latest", first.served_as, second.served_as}
+    if isinstance(fault, Misrenders):
+        second = deploy(plan, workspace, target, by="ada")  # and the next night goes well
+        assert set(models(server)) == {"phi4-joshi:latest", first.served_as, second.served_as}
 
 
 def test_a_server_that_hangs_is_given_up(
@@ -180,10 +217,14 @@ def test_no_ollama_and_an_old_one_are_told_apart(
 
 
 def test_rollback_moves_the_alias_back_and_at_last_to_what_was_there(
-    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+    first: Release,
+    plan: Plan,
+    workspace: Workspace,
+    target: Ollama,
+    server: OllamaDouble,
+    export: Put,
+    tiny_models: list[Path],
 ) -> None:
-    export(tiny_models[0])
-    first = deploy(plan, workspace, target, by="ada")
     export(tiny_models[1])
     second = deploy(plan, workspace, target, by="ada")
     there = models(server)
@@ -214,10 +255,14 @@ def test_a_model_of_the_alias_name_that_was_there_before_comes_back(
 
 
 def test_rollback_makes_again_what_ollama_has_lost(
-    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+    first: Release,
+    plan: Plan,
+    workspace: Workspace,
+    target: Ollama,
+    server: OllamaDouble,
+    export: Put,
+    tiny_models: list[Path],
 ) -> None:
-    export(tiny_models[0])
-    first = deploy(plan, workspace, target, by="ada")
     digest = models(server)[first.served_as]
     export(tiny_models[1])
     second = deploy(plan, workspace, target, by="ada")
@@ -229,10 +274,16 @@ def test_rollback_makes_again_what_ollama_has_lost(
 
 
 def test_only_so_many_model_files_are_kept(
-    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+    first: Release,
+    plan: Plan,
+    workspace: Workspace,
+    target: Ollama,
+    server: OllamaDouble,
+    export: Put,
+    tiny_models: list[Path],
 ) -> None:
-    made = []
-    for number in range(3):
+    made = [first]
+    for number in (1, 2):
         export(tiny_models[number])
         made.append(deploy(plan, workspace, target, by="ada"))
     states_now = [state_of(one, current(workspace)) for one in list_releases(workspace)]
@@ -253,6 +304,7 @@ STEPS = ["target.point", "set_value", "write_text"]
 @pytest.mark.parametrize("going", ["deploy", "rollback"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_switch_that_was_killed_is_ended_by_the_next_command(
+    first: Release,
     plan: Plan,
     workspace: Workspace,
     target: Ollama,
@@ -264,8 +316,6 @@ def test_a_switch_that_was_killed_is_ended_by_the_next_command(
     going: str,
 ) -> None:
     """Killed right after a step, so that alias, env file and pointer disagree."""
-    export(tiny_models[0])
-    first = deploy(plan, workspace, target, by="ada")
     export(tiny_models[1])
     if going == "rollback":
         deploy(plan, workspace, target, by="ada")
@@ -308,15 +358,12 @@ def _kill_after(step: str, target: Ollama, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_agents_questions_reach_ollama_as_the_agents_send_them(
-    plan: Plan, workspace: Workspace, target: Ollama, server: OllamaDouble, export: Put, tiny_models: list[Path]
+    first: Release, workspace: Workspace, plan: Plan, target: Ollama, server: OllamaDouble
 ) -> None:
-    export(tiny_models[0])
-    release = deploy(plan, workspace, target, by="ada")
-    server.log.clear()
-    with target.asking(release, workspace.root / release.gguf) as ask:
+    with target.asking(first, workspace.root / first.gguf) as ask:
         reply = ask(reply_to(states()[0], plan))
     assert reply.finish == "stop" and reply.tokens_per_second > 0
     (asked,) = [one.body for one in server.log if one.path == "/api/chat"]
-    assert asked["model"] == release.served_as
+    assert asked["model"] == first.served_as
     assert "temperature" not in asked["options"]  # the release's own holds
     assert [message["role"] for message in asked["messages"]] == ["system", "user"]

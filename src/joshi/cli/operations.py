@@ -158,8 +158,16 @@ def releases(context: typer.Context, as_json: Json = False) -> None:
 def serve(
     context: typer.Context,
     port: Annotated[int | None, typer.Option("--port", help="In place of the plan's.")] = None,
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="Take answers and opinions from production instead of serving a model.")
+    ] = False,
 ) -> None:
-    """Serve the release in use over HTTP (OpenAI-compatible) until Ctrl-C."""
+    """Serve the release in use over HTTP (OpenAI-compatible), or take feedback, until Ctrl-C."""
     current = session(context)
+    if feedback:
+        from joshi.monitoring.listen import listen  # brings a web server
+
+        listen(current.plan, current.workspace, port)
+        return
     err.print("starting llama.cpp's server; stop it with Ctrl-C", style="dim")
     server.serve(current.plan, current.workspace, port)

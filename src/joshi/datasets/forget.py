@@ -57,11 +57,14 @@ class Found:
         }
 
 
-def find(people: Sequence[str], plan: Plan, workspace: Workspace) -> Found:
+def find(people: Sequence[str], plan: Plan, workspace: Workspace, elsewhere: int = 0) -> Found:
     """The samples made from conversations in which one of these names, addresses or numbers was masked.
 
+    Args:
+        elsewhere: how many records outside the datasets are theirs; then no sample need be.
+
     Raises:
-        JoshiError: the key is missing, or no sample carries the fingerprints.
+        JoshiError: the key is missing, or nothing carries the fingerprints.
     """
     found = Found(fingerprints(load_key(workspace), people))
     folder = workspace.dataset(plan.curation.dataset)
@@ -73,7 +76,7 @@ def find(people: Sequence[str], plan: Plan, workspace: Workspace) -> Found:
         found.candidates += found.take(read_records(workspace.candidates, Sample))
     if workspace.rejected.exists():
         found.candidates += found.take(item.sample for item in read_records(workspace.rejected, Rejected))
-    if not found.samples:
+    if not found.samples and not elsewhere:
         raise JoshiError(
             f"no sample was made from a conversation with {', '.join(people)}; give the name as the transcripts "
             "write it, or the mail address; nothing was changed"

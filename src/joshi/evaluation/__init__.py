@@ -63,6 +63,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     gates = [
         *measured.quality_gates(found["systems"]["shipped"], plan),
         *measured.lead_gates(answered, labels, plan),
+        *measured.release_gate(answered),
     ]
     shipped = compared["shipped"].model
     talks = redteam.play(shipped, plan, rubric.tokenizer, workspace.cache, progress)

@@ -108,15 +108,23 @@ def load(workspace: Workspace, kind: Literal["answer", "feedback"]) -> list[Hear
         ) from error
 
 
+def count(people: set[str], workspace: Workspace) -> int:
+    """How many rows there are in whose conversation one of these fingerprints was masked."""
+    return len(_of(people, workspace))
+
+
 def forget(people: set[str], workspace: Workspace) -> int:
-    """Delete the rows in whose conversation one of these fingerprints was masked; how many they were."""
-    rows = [one.id for kind in ("answer", "feedback") for one in load(workspace, kind)  # type: ignore[arg-type]
-            if not people.isdisjoint(one.sample.provenance.people)]  # fmt: skip
+    """Delete those rows; how many they were."""
+    rows = _of(people, workspace)
     if rows:
         with _database(workspace) as engine, engine.begin() as connection:
-            for identity in rows:
-                connection.execute(delete(_HEARD).where(_HEARD.c.id == identity))
+            connection.execute(delete(_HEARD).where(_HEARD.c.id.in_(rows)))
     return len(rows)
+
+
+def _of(people: set[str], workspace: Workspace) -> list[str]:
+    rows = [*load(workspace, "answer"), *load(workspace, "feedback")]
+    return [one.id for one in rows if not people.isdisjoint(one.sample.provenance.people)]
 
 
 def redacted(given: Given, release: str | None, plan: Plan, workspace: Workspace) -> Heard:
@@ -165,7 +173,7 @@ def redacted(given: Given, release: str | None, plan: Plan, workspace: Workspace
             conversation_id=record_id(given.workflow_id) if given.workflow_id else identity,
             turn=n,
             redactions=dict(sorted(redactor.counts.items())),
-            people=fingerprints(load_key(workspace), redactor.people),
+            people=fingerprints(load_key(workspace, make=True), redactor.people),
             tool_version=__version__,
         ),
     )

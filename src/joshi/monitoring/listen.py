@@ -6,13 +6,12 @@ import hmac
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from joshi.errors import JoshiError, PlanError
 from joshi.memory import open_memory
@@ -26,7 +25,9 @@ MOST_BYTES = 1 << 20  # of one request
 SHORTEST_TOKEN = 16  # characters
 
 
-def listen(plan: Plan, workspace: Workspace, environment: Mapping[str, str] = os.environ) -> None:
+def listen(
+    plan: Plan, workspace: Workspace, port: int | None = None, environment: Mapping[str, str] = os.environ
+) -> None:
     """Take answers and opinions at the plan's host and feedback_port until Ctrl-C.
 
     Raises:
@@ -39,7 +40,7 @@ def listen(plan: Plan, workspace: Workspace, environment: Mapping[str, str] = os
             f"the environment variable {name} must hold a token of {SHORTEST_TOKEN} characters or more, which callers "
             "send; make one with: openssl rand -hex 24"
         )
-    host, port = plan.release.host, plan.monitoring.feedback_port
+    host, port = plan.release.host, port or plan.monitoring.feedback_port
     LOG.info("feedback is taken at http://%s:%d/feedback, answers at /answers", host, port)
     uvicorn.run(application(plan, workspace, token), host=host, port=port, log_level="warning", access_log=False)
 
@@ -47,14 +48,12 @@ def listen(plan: Plan, workspace: Workspace, environment: Mapping[str, str] = os
 def application(plan: Plan, workspace: Workspace, token: str) -> FastAPI:
     """POST /feedback and POST /answers, with "Authorization: Bearer TOKEN"; nothing is ever read back."""
     app = FastAPI(title="Joshi", docs_url=None, redoc_url=None, openapi_url=None)
-    bearer = HTTPBearer(auto_error=False)
-
-    def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        if sent is None or not hmac.compare_digest(sent.credentials.encode(), token.encode()):
-            raise HTTPException(401, "send the token: Authorization: Bearer TOKEN")
 
     @app.middleware("http")
-    async def bounded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        sent = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+            return JSONResponse({"error": "send the token: Authorization: Bearer TOKEN"}, 401)
         size = request.headers.get("content-length", "")
         if not size.isdecimal() or int(size) > MOST_BYTES:
             return JSONResponse({"error": f"a request has a Content-Length of at most {MOST_BYTES} bytes"}, 413)
@@ -70,11 +69,11 @@ def application(plan: Plan, workspace: Workspace, token: str) -> FastAPI:
     async def refuse(_: Request, error: JoshiError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 400)
 
-    @app.post("/answers", status_code=201, dependencies=[Depends(allowed)])
+    @app.post("/answers", status_code=201)
     def answers(given: Given) -> dict[str, str]:
         return {"id": keep(given, _release(workspace), plan, workspace).id}
 
-    @app.post("/feedback", status_code=201, dependencies=[Depends(allowed)])
+    @app.post("/feedback", status_code=201)
     def feedback(opinion: Opinion) -> dict[str, str]:
         return {"id": take(opinion, plan, workspace)}
 

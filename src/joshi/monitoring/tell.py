@@ -10,8 +10,8 @@ from email.message import EmailMessage
 from typing import Any
 
 import httpx
-from joshi.monitoring.drift.verdict import DayVerdict
 
+from joshi.monitoring.drift.verdict import DayVerdict
 from joshi.plan import Plan
 
 LOG = logging.getLogger("joshi")

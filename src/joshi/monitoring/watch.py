@@ -15,11 +15,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from joshi.monitoring.drift.answers import Answers
-from joshi.monitoring.drift.judge import Baseline, Settings, Today, judge_day
-from joshi.monitoring.drift.page import write_page
-from joshi.monitoring.drift.report import assemble
-from joshi.monitoring.drift.verdict import DayVerdict, from_json, to_json
 
 from joshi import datasets, embedding
 from joshi.base.tokenizer import chat_tokenizer
@@ -27,6 +22,11 @@ from joshi.endpoint import Endpoint
 from joshi.errors import JoshiError
 from joshi.generate import Request, Sampling, generate, seed_of
 from joshi.monitoring import heard
+from joshi.monitoring.drift.answers import Answers
+from joshi.monitoring.drift.judge import Baseline, Settings, Today, judge_day
+from joshi.monitoring.drift.page import write_page
+from joshi.monitoring.drift.report import assemble
+from joshi.monitoring.drift.verdict import DayVerdict, from_json, to_json
 from joshi.monitoring.heard import Heard
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress

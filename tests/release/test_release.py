@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from joshi.plan import Plan
 from joshi.release import deploy as deploys
 from joshi.release import switch as switching
 from joshi.release.deploy import deploy
-from joshi.release.env_file import read_value, set_value
+from joshi.release.env_file import read_value, set_value, unset
 from joshi.release.releases import current, list_releases, state_of
 from joshi.release.rollback import rollback
 from joshi.release.targets import Target
@@ -67,6 +69,85 @@ def test_what_is_no_gguf_is_refused(
     path.unlink()
     with pytest.raises(JoshiError, match="joshi export"):
         deploy(plan, workspace, target, by="ada")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "past the end|cut|ends"),
+        (lambda whole: b"GGUF\x03\0\0\0" + b"\xff" * 16 + whole[24:], "damaged"),
+        (lambda whole: b"", "starts with"),
+    ],
+    ids=["truncated", "lying counts", "empty"],
+)
+def test_a_gguf_that_lies_is_refused(
+    plan: Plan,
+    workspace: Workspace,
+    target: Target,
+    export: Put,
+    tiny_models: list[Path],
+    damage: Callable[[bytes], bytes],
+    says: str,
+) -> None:
+    path = export(tiny_models[0])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(JoshiError, match=says):
+        deploy(plan, workspace, target, override="it must go out", by="ada")
+    assert current(workspace) is None and not list(workspace.releases.glob("*"))
+
+
+def test_two_deploys_at_once(workspace: Workspace) -> None:
+    with workspace.lock(), pytest.raises(JoshiError, match=r"in use by process \d+"), workspace.lock():
+        pass
+    with workspace.lock(), workspace.lock("drift.lock"):  # the nightly check does not wait for training
+        pass
+
+
+def test_ids_sort_by_age_whatever_the_clock_says(
+    plan: Plan,
+    workspace: Workspace,
+    target: Target,
+    export: Put,
+    tiny_models: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    for number, time in enumerate(("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z", "2020-01-01T00:00:00Z")):
+        monkeypatch.setattr(deploys, "now", lambda time=time: time)
+        export(tiny_models[number])
+        made.append(deploy(plan, workspace, target, by="ada").id)
+    assert made == sorted(made) and len(set(made)) == 3
+    assert [one.id for one in list_releases(workspace)] == made[::-1]
+    assert rollback(plan, workspace, target, by="ada") is not None
+
+
+def test_a_full_disk_is_told_and_changes_nothing(
+    plan: Plan,
+    workspace: Workspace,
+    target: Target,
+    export: Put,
+    tiny_models: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    export(tiny_models[0])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(JoshiError, match="the disk is full"):
+        deploy(plan, workspace, target, by="ada")
+    assert not list(workspace.releases.iterdir()) and not (workspace.root / ".env").exists()
+
+
+def test_an_env_file_that_cannot_be_written_undoes_the_switch(
+    plan: Plan, workspace: Workspace, target: Target, export: Put, tiny_models: list[Path]
+) -> None:
+    export(tiny_models[0])
+    (workspace.root / ".env").mkdir()
+    with pytest.raises(JoshiError, match=r"\.env"):
+        deploy(plan, workspace, target, by="ada")
+    assert current(workspace) is None and not workspace.releases.joinpath("current").exists()
 
 
 @pytest.mark.parametrize("step", ["_tried", "sha256_file", "write_json", "switch"])
@@ -167,6 +248,22 @@ def test_one_variable_changes_and_nothing_else(tmp_path: Path, before: str | Non
     set_value(path, "LLM_DEFAULT_MODEL", "new")
     assert path.read_bytes().decode() == after
     assert read_value(path, "LLM_DEFAULT_MODEL") == "new"
+
+
+def test_what_needs_quotes_gets_them_and_a_variable_can_be_taken_out_again(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"A=1\r\nexport B=old # note\r\n")
+    set_value(path, "B", '{"Agent": "phi4-joshi"}')
+    set_value(path, "C", '{"Agent": "phi4-joshi"}')
+    assert path.read_bytes() == (
+        b'A=1\r\nexport B=\'{"Agent": "phi4-joshi"}\' # note\r\nC=\'{"Agent": "phi4-joshi"}\'\r\n'
+    )
+    assert read_value(path, "B") == read_value(path, "C") == '{"Agent": "phi4-joshi"}'
+    unset(path, "C")
+    unset(path, "nothing")
+    assert path.read_bytes().endswith(b"# note\r\n")
+    with pytest.raises(JoshiError, match="one line without"):
+        set_value(path, "C", "it's")
 
 
 def test_a_symlink_stays_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""feedback, drift, retrain, schedule."""
+"""feedback, drift, retrain, schedule, dashboard."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from rich.table import Table
 from joshi.cli.session import err, out, plain, print_json, session
 from joshi.cli.whole import print_summary
 from joshi.errors import GateRefused, JoshiError
+from joshi.llama import LOOPBACK
 from joshi.monitoring import schedule as schedules
 from joshi.monitoring.drift.verdict import DayVerdict, to_json
-from joshi.workspace import Workspace
+from joshi.workspace import Workspace, write_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
     feedback.command()(add)
     feedback.command()(export)
     app.add_typer(feedback, name="feedback")
-    for command in (drift, retrain, schedule):
+    for command in (drift, retrain, schedule, dashboard):
         app.command()(command)
 
 
@@ -186,3 +187,26 @@ def schedule(
         raise typer.BadParameter(f"{kind!r}; expected systemd, cron or kubernetes")
     program = shutil.which("joshi") or sys.argv[0]
     typer.echo(schedules.schedule(kind, session(context).workspace.root, program, image), nl=False)  # type: ignore[arg-type]
+
+
+def dashboard(
+    context: typer.Context,
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Write the page to a file instead of serving it.")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", help="Where to serve it.")] = 8082,
+) -> None:
+    """Serve one read-only page of how things stand, until Ctrl-C."""
+    from joshi.monitoring.dashboard import application, gather, render
+
+    current = session(context)
+    plan, workspace = current.plan, current.workspace
+    if write is not None:
+        write_text(write, render(gather(plan, workspace, datetime.now(UTC))))
+        out.print(str(write), highlight=False)
+        return
+    import uvicorn
+
+    err.print(f"open http://127.0.0.1:{port}/; stop it with Ctrl-C", style="dim", highlight=False)
+    app = application(plan, workspace, lambda: datetime.now(UTC), port)
+    uvicorn.run(app, host=LOOPBACK, port=port, log_level="warning", access_log=False)

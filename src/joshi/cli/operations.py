@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from joshi.release.targets import model_of, target_of
 from joshi.workspace import Workspace, sha256_file
 
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+MOST_SHOWN = 160  # characters of an answer in a table
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")]
 
 
@@ -84,10 +86,17 @@ def say_what_deploy_would_do(plan: Plan, workspace: Workspace) -> None:
 
 
 def checks_table(checks: Sequence[Mapping[str, Any]]) -> Table:
+    """The smoke test; --json has the whole answers."""
     table = Table("check", "", "seconds", "tokens/s", "detail")
     for c in checks:
         state = "ok" if c["passed"] else "FAILED"
-        table.add_row(c["name"], state, f"{c['seconds']:.1f}", f"{c['tokens_per_second']:.0f}", plain(c["detail"]))
+        table.add_row(
+            c["name"],
+            state,
+            f"{c['seconds']:.1f}",
+            f"{c['tokens_per_second']:.0f}",
+            plain(textwrap.shorten(c["detail"], MOST_SHOWN, placeholder=" …")),
+        )
     return table
 
 

@@ -158,11 +158,16 @@ def read_release(workspace: Workspace, identity: str) -> Release:
     except FileNotFoundError:
         raise JoshiError(f"{path} is missing; restore it, or roll back to another release") from None
     except (OSError, ValidationError) as error:
-        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        problem = _first_problem(error) if isinstance(error, ValidationError) else error.strerror
         raise JoshiError(f"{path} is damaged ({problem}); restore it, or roll back to another release") from error
     if release.id != identity:
         raise JoshiError(f"{path} is the record of {release.id}; restore it, or roll back to another release")
     return release
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
 
 
 def verified_gguf(workspace: Workspace, release: Release) -> Path:

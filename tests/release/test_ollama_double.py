@@ -459,7 +459,8 @@ def test_wrong_options_are_told_when_the_model_answers(header: Path, empty: Olla
         ("POST", "/api/show", '{"model": 1}', 400, "cannot unmarshal number into Go struct field"),
         ("POST", "/api/show", '{"model"', 400, "invalid character"),
         ("POST", "/api/chat", "{}", 400, '{"error":"model is required"}'),
-        ("POST", "/api/chat", '{"model": "x", "keep_alive": "5"}', 404, "not found"),
+        ("POST", "/api/chat", '{"model": "x"}', 404, '{"error":"model \'x\' not found"}'),
+        ("POST", "/api/chat", '{"model": "x", "keep_alive": "5"}', 400, "missing unit in duration"),
         ("POST", "/api/copy", '{"source": "x", "destination": "y"}', 404, r'{"error":"model \"x\" not found"}'),
         ("POST", "/api/copy", '{"source": "x"}', 400, r'{"error":"destination \"\" is invalid"}'),
         ("DELETE", "/api/delete", '{"model": "x"}', 404, '{"error":"model \'x\' not found"}'),
@@ -488,3 +489,14 @@ def test_a_keep_alive_that_is_no_time_is_refused(value: Any, served: tuple[Ollam
     status, (refusal,) = lines(server, "/api/generate", {"model": "small", "keep_alive": value})
     assert status == 400
     assert "duration" in refusal["error"] or "Unsupported type" in refusal["error"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"tools": [{}]}, {"logprobs": True}, {"messages": [{"role": "user", "content": "", "images": ["eA=="]}]}]
+)
+def test_what_the_double_does_not_know_it_refuses(
+    more: dict[str, Any], served: tuple[OllamaDouble, ollama.Client]
+) -> None:
+    server, _ = served
+    status, (refusal,) = lines(server, "/api/chat", {"model": "small", "messages": HELLO, **more})
+    assert (status, refusal["error"][:27]) == (501, "this double of Ollama knows")

@@ -37,11 +37,11 @@ class Answering:
 def chat(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
     """One object, or one piece after the other if the request streams. Raises: Refused."""
     began = time.perf_counter_ns()
+    keep_alive = _keep_alive(body.get("keep_alive"))
+    given = [Message(str(m.get("role", "")).lower(), m.get("content", "")) for m in body.get("messages") or []]
     if not body.get("model", "").strip():
         raise Refused("model is required", 400)
-    model = _model(here, body, invalid=400)
-    given = [Message(m.get("role", ""), m.get("content", "")) for m in body.get("messages") or []]
-    keep_alive = _keep_alive(body.get("keep_alive"))
+    model = _model(here, body)
     message = {"role": "assistant", "content": ""}
     if not given and keep_alive == timedelta(0):
         here.runners.unload(model.path)
@@ -70,10 +70,10 @@ def chat(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
 def generate(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
     """As `chat`, from one prompt. Raises: Refused."""
     began = time.perf_counter_ns()
+    keep_alive = _keep_alive(body.get("keep_alive"))
     if not body.get("model", "").strip():
         raise Refused(f"model '{body.get('model', '')}' not found", 404)
-    model = _model(here, body, invalid=400)
-    keep_alive = _keep_alive(body.get("keep_alive"))
+    model = _model(here, body)
     prompt, suffix = body.get("prompt", ""), body.get("suffix", "")
     if not prompt and keep_alive == timedelta(0):
         here.runners.unload(model.path)
@@ -99,11 +99,11 @@ def generate(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
     return pieces if body.get("stream", True) is not False else _whole(pieces)
 
 
-def _model(here: Answering, body: dict[str, Any], invalid: int) -> Model:
+def _model(here: Answering, body: dict[str, Any]) -> Model:
     wanted = body["model"]
     name = names.existing(names.parse(wanted.strip()), here.store.manifests())
     if not name.valid:
-        raise Refused("invalid model name", invalid)
+        raise Refused("invalid model name", 400)
     try:
         return models.find(here.store, name)
     except FileNotFoundError:
@@ -112,9 +112,10 @@ def _model(here: Answering, body: dict[str, Any], invalid: int) -> Model:
 
 def _refuse_unmodelled(body: dict[str, Any]) -> None:
     """Where a real server would go on in a way that is not known here, it must not look as if it did."""
-    for key in ("tools", "images", "context", "logprobs", "top_logprobs"):
-        if body.get(key):
-            raise Refused(f"this double of Ollama knows no {key}", 501)
+    for part in (body, *(body.get("messages") or [])):
+        for key in ("tools", "tool_calls", "images", "context", "logprobs", "top_logprobs"):
+            if part.get(key):
+                raise Refused(f"this double of Ollama knows no {key}", 501)
     if body.get("think"):
         raise Refused(f"{quote(body['model'])} does not support thinking", 400)
 

@@ -18,7 +18,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def points(value: float) -> str:
     """A difference of shares in percentage points, or of scores in hundredths."""
-    return f"{100 * value:+.0f}".replace("-", MINUS)
+    return f"{round(100 * value):+d}".replace("-", MINUS)
 
 
 def chance(p: float) -> str:

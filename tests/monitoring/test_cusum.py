@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -14,6 +14,7 @@ from joshi.monitoring.drift.holm import adjust
 P_VALUES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(P_VALUES, st.floats(0.001, 0.999))
 def test_holm_rejects_what_the_step_down_procedure_rejects(p: list[float], level: float) -> None:
     rejected = set()
@@ -26,6 +27,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p: list[float], level
     assert {i for i, value in enumerate(adjusted) if value <= level} - doubtful == rejected - doubtful
 
 
+@settings(deadline=None)
 @given(P_VALUES)
 def test_adjusted_values_lie_between_p_and_bonferronis(p: list[float]) -> None:
     for one, adjusted in zip(p, adjust(p), strict=True):
@@ -36,6 +38,7 @@ def test_holm_of_no_tests() -> None:
     assert adjust([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(-10, 10)), max_size=30), st.floats(0.1, 5))
 def test_a_sum_stays_within_its_bounds_and_an_absent_day_changes_nothing(
     days: list[float | None], limit: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
@@ -17,6 +17,7 @@ from .answers import compared_scores, draw, probes, talks
 LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(LENGTHS, LENGTHS)
 def test_the_distance_is_scipys_also_with_ties(before: list[int], after: list[int]) -> None:
     values = np.array([*before, *after], float)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import permutation_test, ttest_ind, ttest_rel
 
@@ -16,6 +16,7 @@ from .answers import compared_scores, probes, talks
 SCORES = st.lists(st.sampled_from([0.2, 0.55, 0.7, 0.85, 0.9, 1.0]), min_size=3, max_size=40)
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_production_has_welchs_interval(before: list[float], after: list[float]) -> None:
     one, other = np.array(before), np.array(after)
@@ -27,6 +28,7 @@ def test_production_has_welchs_interval(before: list[float], after: list[float])
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.2, 0.9, 1.0]), st.sampled_from([0.3, 0.9, 1.0])), min_size=3, max_size=30))
 def test_probes_have_the_interval_of_pairs(pairs: list[tuple[float, float]]) -> None:
     before, after = np.array(pairs).T

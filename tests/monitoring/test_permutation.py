@@ -17,6 +17,7 @@ from joshi.monitoring.drift.permutation import ENOUGH, p_values
 from .answers import compared_scores, draw, probes, talks
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
 def test_each_stratum_keeps_its_numbers(counts: list[tuple[int, int]], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -70,7 +71,7 @@ def test_a_small_p_takes_all_draws_and_a_large_one_few() -> None:
     assert p_values({"fall": fall_statistic(compared, values)}, compared, rng, 1_999)["fall"] == 1 / 2_000
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_seed_gives_the_same_p(seed: int) -> None:
     rng = np.random.default_rng(seed)

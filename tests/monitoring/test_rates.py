@@ -23,6 +23,7 @@ STRATUM = st.integers(1, 3).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STRATUM, min_size=1, max_size=4), st.data())
 def test_the_stratified_test_is_the_share_of_all_ways_to_deal_the_passes_out(
     tables: list[tuple[int, int, int]], data: st.DataObject
@@ -42,6 +43,7 @@ def _subsets(slots: np.ndarray, size: int) -> list[tuple[int, ...]]:
             for kept in [tuple(slot for slot, on in zip(slots, mask, strict=True) if on)]]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.data())
 def test_one_stratum_is_fishers_test(n: int, big_n: int, data: st.DataObject) -> None:
     k, big_k = data.draw(st.integers(0, n)), data.draw(st.integers(0, big_n))
@@ -49,6 +51,7 @@ def test_one_stratum_is_fishers_test(n: int, big_n: int, data: st.DataObject) ->
     assert stratified(k, ((k + big_k, big_n, n),)) == pytest.approx(expected, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
 def test_pairs_are_mcnemars_test(worse: int, better: int, alike: int) -> None:
     tables = ((1, 1, 1),) * (worse + better) + ((2, 1, 1),) * alike
@@ -62,7 +65,7 @@ def test_boschloos_p_is_scipys(k: int, n: int, big_k: int, big_n: int) -> None:
     assert boschloo(k, n, big_k, big_n) == pytest.approx(found.pvalue, rel=2e-3)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 25), st.integers(1, 25), st.data())
 def test_boschloos_p_is_never_above_fishers(n: int, big_n: int, data: st.DataObject) -> None:
     k, big_k = data.draw(st.integers(0, n)), data.draw(st.integers(0, big_n))

@@ -11,6 +11,7 @@ and writes docs/images/drift-*.svg.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,9 +46,10 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--releases", type=int, default=60, help="simulated releases, for each line of the tables")
-    parser.add_argument("--days", type=int, default=40, help="days without drift after each release")
+    parser.add_argument("--releases", type=int, default=40, help="simulated releases, for each line of the tables")
+    parser.add_argument("--days", type=int, default=30, help="days without drift after each release")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the plots")
     chosen = parser.parse_args()

@@ -17,6 +17,7 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 Booleans = np.ndarray[Any, np.dtype[np.bool_]]
 
 Source = Literal["probes", "production"]
+MOST = 2_000  # answers of one source at one time: memory grows with the square, and whatever differs is significant
 SOURCES: tuple[Source, ...] = ("probes", "production")
 
 
@@ -106,10 +107,16 @@ def compare(source: Source, before: Answers, after: Answers) -> Compared:
     """Line up one source; of probes, those that were answered both at release and today.
 
     Raises:
-        JoshiError: a figure that cannot be, arrays of unlike lengths, or several answers of one conversation.
+        JoshiError: a figure that cannot be, arrays of unlike lengths, too many answers, or several of one conversation.
     """
     for when, answers in (("at release", before), ("today", after)):
         _require_sound(f"{source} {when}", answers)
+    widths = before.embeddings.shape[1], after.embeddings.shape[1]
+    if widths[0] != widths[1]:
+        raise JoshiError(
+            f"{source}: embeddings have {widths[0]} numbers at release and {widths[1]} today; "
+            "make those of the release anew with today's embedding model"
+        )
     if source == "production":
         for when, answers in (("at release", before), ("today", after)):
             _require_one_each(when, answers)
@@ -123,11 +130,13 @@ def compare(source: Source, before: Answers, after: Answers) -> Compared:
 
 def _require_sound(what: str, answers: Answers) -> None:
     n = len(answers)
+    if n > MOST:
+        raise JoshiError(f"{what}: {n:,} answers, at most {MOST:,} are compared; draw as many by chance")
     for name, shape in (
         ("scores", (n,)),
         ("passed", (n, len(RULES))),
         ("tokens", (n,)),
-        ("embeddings", (n, *answers.embeddings.shape[1:2])),
+        ("embeddings", (n, answers.embeddings.shape[-1])),
     ):
         if getattr(answers, name).shape != shape:
             raise JoshiError(

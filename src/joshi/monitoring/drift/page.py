@@ -9,7 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from joshi.evaluation.page import clean
 from joshi.monitoring.drift.plots import SUM_NAMES, rules_plot, score_plot, sums_plot
-from joshi.monitoring.drift.sentences import WHERE, chance, number, points
+from joshi.monitoring.drift.sentences import MINUS, WHERE, chance, number, points
 from joshi.rubric import RULES
 from joshi.workspace import write_text
 
@@ -104,8 +104,8 @@ def whole(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.2f}".replace("-", MINUS)
 
 
 def signed_whole(value: float) -> str:
-    return f"{value:+.0f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value):+d}".replace("-", MINUS)

@@ -9,11 +9,11 @@ import numpy as np
 from joshi.monitoring.drift.answers import Answers, Source
 
 # What is recommended; docs/drift.md has the figures that they come from.
-PROBES = 40
-DRAWS = 3  # answers to each probe every day
-RELEASE_DRAWS = 6  # answers to each probe at release: what is compared with every day should be known better
-PRODUCTION = 150  # answers of one day
-RELEASE_PRODUCTION = 400
+PROBES = 30
+DRAWS = 4  # answers to each probe every day
+RELEASE_DRAWS = 8  # answers to each probe at release: what is compared with every day should be known better
+PRODUCTION = 100  # answers of one day
+RELEASE_PRODUCTION = 300
 
 FEWEST = {"probes": 20, "production": 50}  # below it neither Student's interval nor a p-value's resolution is to be had
 THRESHOLD_ERRORS = 3.3  # standard errors that the threshold must measure, so that two days find it nine times in ten

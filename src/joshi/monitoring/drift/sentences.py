@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from joshi.monitoring.drift.answers import Compared, Source
 from joshi.monitoring.drift.means import Change
 from joshi.monitoring.drift.verdict import ScoreToday, Sum, Tested, Watched
 
 MINUS = "\N{MINUS SIGN}"
-WHERE: dict[Source, str] = {"probes": "on the probes", "production": "in production"}
+WHERE: dict[str, str] = {"probes": "on the probes", "production": "in production"}
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -18,7 +18,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def points(value: float) -> str:
     """A difference of shares in percentage points, or of scores in hundredths."""
-    return f"{100 * value:+.0f}".replace("-", MINUS)
+    return f"{round(100 * value):+d}".replace("-", MINUS)
 
 
 def chance(p: float) -> str:
@@ -75,32 +75,49 @@ def insufficient(sources: Sequence[Watched]) -> str:
 
 
 def reason(alarms: Sequence[Sum], scores: Sequence[ScoreToday], tests: Sequence[Tested], threshold: float) -> str:
-    """Why the day is drift, or what speaks for all being well."""
-    deciding = sorted((one for one in tests if one.adjusted is not None), key=lambda one: one.adjusted or 0.0)
-    parts = []
-    for one in scores:
-        if any(alarm.stream == one.source for alarm in alarms):
-            fall = (one.before - one.today) / one.before
-            reached = "reaches" if one.fallen else "is below"
-            parts.append(
-                f"The empathy score {WHERE[one.source]} has fallen: {number(one.today)} today, {number(one.before)} at "
-                f"release. Today's fall of {fall:.0%} {reached} the threshold of {threshold:.0%}."
-            )
+    """Why the day is drift."""
+    known: dict[str, ScoreToday] = {one.source: one for one in scores}
+    parts = [
+        _fallen(known[alarm.stream], threshold) if alarm.increment and alarm.increment > 0 else _still(alarm, known)
+        for alarm in alarms
+        if alarm.stream != "tests"
+    ]
     if any(alarm.stream == "tests" for alarm in alarms):
-        parts.append(f"Answers are not what they were, more than chance explains. First of all: {_first(deciding)}")
+        parts.append(f"Answers are not what they were, more than chance explains. First of all: {_first(tests)}")
     return " ".join(parts)
 
 
+def _fallen(one: ScoreToday, threshold: float) -> str:
+    fall, reached = (one.before - one.today) / one.before, "reaches" if one.fallen else "is below"
+    return (
+        f"The empathy score {WHERE[one.source]} has fallen: {number(one.today)} today, {number(one.before)} at "
+        f"release. Today's fall of {fall:.0%} {reached} the threshold of {threshold:.0%}."
+    )
+
+
+def _still(alarm: Sum, known: Mapping[str, ScoreToday]) -> str:
+    """Of an alarm that earlier days raised."""
+    where = WHERE[alarm.stream]
+    if alarm.stream not in known:
+        return f"The empathy score {where} had fallen before, and today brought too few answers to say that it rose."
+    one = known[alarm.stream]
+    return (
+        f"The empathy score {where} had fallen before; today it is {number(one.today)}, at release it was "
+        f"{number(one.before)}. The alarm ends when it stays there."
+    )
+
+
 def well(tests: Sequence[Tested], level: float) -> str:
-    standing = [one for one in tests if one.adjusted is not None and one.adjusted <= level]
-    if not standing:
+    if not any(one.adjusted is not None and one.adjusted <= level for one in tests):
         return "No change since release that chance does not explain."
     return (
         f"One day alone stands out, which chance does on one day in {1 / level:.0f}; it becomes an alarm if it stays. "
-        f"{_first(sorted(standing, key=lambda one: one.adjusted or 0.0))}"
+        f"{_first(tests)}"
     )
 
 
 def _first(tests: Sequence[Tested]) -> str:
-    one = tests[0]
-    return f"{one.sentence.removesuffix('.')}; {chance(one.adjusted or 0.0)} after correction for {len(tests)} tests."
+    """The test that says most."""
+    deciding = [(one.adjusted, one.p, one.sentence) for one in tests if one.adjusted is not None]
+    adjusted, _, sentence = min(deciding)
+    return f"{sentence.removesuffix('.')}; {chance(adjusted)} after correction for {len(deciding)} tests."

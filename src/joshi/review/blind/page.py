@@ -84,12 +84,12 @@ def reason(report: dict[str, Any]) -> str:
             f"{share(decided['clustered']['high'])}, so neither is shown to be better."
         )
     chance = decided["sign_test"]["p_clustered"]
-    return told + f"Were both equally good, so clear a result would come of {often(chance)} such reviews."
+    return told + f"Were both equally good, so clear a result would turn up in {often(chance)} such reviews."
 
 
 def often(chance: float) -> str:
-    """A small probability as a share of reviews."""
-    return "fewer than 1 in 1,000" if chance < 0.001 else f"{max(1, round(1000 * chance))} in 1,000"
+    """A small probability as a count of reviews."""
+    return "fewer than 1 of 1,000" if chance < 0.001 else f"{round(1000 * chance)} of 1,000"
 
 
 def limits(power: dict[str, Any]) -> str:

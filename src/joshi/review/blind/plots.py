@@ -38,9 +38,9 @@ def power_plot(power: dict[str, Any]) -> Plot:
 def _preference(report: dict[str, Any], width: int) -> Figure:
     decided = report["decided"]
     rows = [
-        ("decided, by conversation", decided["clustered"]),
-        ("decided, as if independent", decided["exact"]),
-        ("ties as half (the gate)", report["win_rate"]),
+        ("decided, by conversation", decided["clustered"], decided["n"]),
+        ("decided, as if independent", decided["exact"], decided["n"]),
+        ("ties as half (the gate)", report["win_rate"], report["win_rate"]["n"]),
     ]
     left, above = (216, 0) if width == WIDE else (10, 22)  # px; a narrow page has a row's name above it
     head, bar, gap, foot = 30, 26, 26, 44
@@ -52,13 +52,20 @@ def _preference(report: dict[str, Any], width: int) -> Figure:
     axes = new_axes(figure, left, head + bar + gap, across, inner)
     axes.set_xlim(0, 1)
     axes.set_ylim(inner, 0)
-    axes.axvline(0.5, color=SOFT, linewidth=1.3, linestyle=(0, (5, 3)))
-    for place, (name, rate) in enumerate(rows):
+    for place, (name, rate, n) in enumerate(rows):
         y = place * (ROW + above) + above + ROW / 2
+        axes.plot(
+            [0.5, 0.5],
+            [y - (ROW / 2 if width == WIDE else 9), y + ROW / 2],
+            color=SOFT,
+            linewidth=1.3,
+            linestyle=(0, (5, 3)),
+        )
         axes.plot([rate["low"], rate["high"]], [y, y], color=SHIPPED, linewidth=5, solid_capstyle="butt", alpha=0.45)
-        axes.plot([rate["rate"]], [y], marker="o", markersize=9, color=SHIPPED)
+        if n:
+            axes.plot([rate["rate"]], [y], marker="o", markersize=9, color=SHIPPED, clip_on=False)
         at = inner - y
-        note(axes, 1, at, f"{rate['rate']:.0%}", va="center_baseline", ha="left", shift=12)
+        note(axes, 1, at, f"{rate['rate']:.0%}" if n else "–", va="center_baseline", ha="left", shift=12)
         if width == WIDE:
             note(axes, 0, at, name, va="center_baseline", shift=-left)
         else:
@@ -75,7 +82,7 @@ def _preference(report: dict[str, Any], width: int) -> Figure:
 def _stacked(axes: Axes, report: dict[str, Any], width: int) -> None:
     """One bar of all samples, and above it what its parts are."""
     samples = report["samples"]
-    baseline = shorten(report["baseline"], 40 if width == WIDE else 14, lines=1)
+    baseline = shorten(report["baseline_label"], 40 if width == WIDE else 14, lines=1)
     parts = [
         (f"shipped {samples['shipped']}", samples["shipped"], SHIPPED),
         (f"tie {samples['tie']}", samples["tie"], TIE),
@@ -107,7 +114,7 @@ def _scores(report: dict[str, Any], width: int) -> Figure:
         top = legend + head + row * (head + inner + foot)
         axes = new_axes(figure, left + column * (panel + gap), top, panel, inner)
         for shift, system, colour in ((-0.2, "baseline", BASELINE), (0.2, "shipped", SHIPPED)):
-            name = system if system == "shipped" else shorten(report["baseline"], 28, lines=1)
+            name = system if system == "shipped" else shorten(report["baseline_label"], 28, lines=1)
             counts = report["scores"][score][system]["counts"]
             axes.bar([value + shift for value in range(1, 6)], counts, width=0.38, color=colour, label=name)
         axes.set_title(SCORE_NAMES[score], x=-left / panel, pad=8)

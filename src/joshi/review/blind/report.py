@@ -12,8 +12,9 @@ from joshi.evaluation.measured import recorded_gates
 from joshi.plan import Plan
 from joshi.review.blind.agreement import agreement
 from joshi.review.blind.comparisons import compare
-from joshi.review.blind.judgement import Judgement, System
-from joshi.review.blind.length import answer_tokens, length_bias
+from joshi.review.blind.evaluated import Evaluated, evaluated
+from joshi.review.blind.judgement import Judgement
+from joshi.review.blind.length import length_bias
 from joshi.review.blind.page import write_page
 from joshi.review.blind.power import RATES, WANTED, detectable, fewest_wins, pairs_needed, power
 from joshi.review.blind.preference import preference, verdict
@@ -34,14 +35,15 @@ def write(
 
     Args:
         model_sha256: of the GGUF that was reviewed; the gate reads a report of this very file alone.
-        baseline: what it was compared with, as people call it.
+        baseline: what it was compared with, as the evaluation names its systems.
 
     Raises:
-        JoshiError: a reviewer judged an item twice without its being a repeat, or a file cannot be written.
+        JoshiError: a reviewer judged an item twice without its being a repeat, the evaluation's report cannot be
+            read, or a file cannot be written.
     """
     made = {"created_at": now(), "joshi_version": __version__}
-    tokens = answer_tokens(workspace, model_sha256, baseline)
-    report = assemble(judgements, plan, model_sha256=model_sha256, baseline=baseline, tokens=tokens) | made
+    known = evaluated(workspace, model_sha256, baseline)
+    report = assemble(judgements, plan, model_sha256=model_sha256, baseline=baseline, known=known) | made
     folder = workspace.root / "reports" / "review"
     write_page(report, folder / "index.html")
     write_json(folder / "report.json", report)  # last: who finds it finds its page
@@ -53,17 +55,18 @@ def assemble(
     *,
     model_sha256: str,
     baseline: str,
-    tokens: dict[str, dict[System, int]] | None = None,
+    known: Evaluated | None = None,
 ) -> Json:
     """All that report.json holds but when it was made; the same judgements, in any order, give the same report.
 
     Args:
-        tokens: lengths of both answers by item, where they are known.
+        known: what the evaluation knows of the two systems.
 
     Raises:
         JoshiError: as `write`.
     """
     compared = compare(judgements)
+    known = known or Evaluated()
     gate = plan.evaluation.gates[GATE]
     found = preference(compared)
     said = verdict(found, gate.minimum)
@@ -71,6 +74,7 @@ def assemble(
         "model": plan.model.name,
         "model_sha256": model_sha256,
         "baseline": baseline,
+        "baseline_label": known.label or baseline,
         "seed": plan.seed,
         "verdict": said,
         "minimum": gate.minimum,
@@ -85,7 +89,7 @@ def assemble(
         "mentions_internals": mentions(compared),
         "agreement": agreement(compared, plan.seed),
         "repeats": repeats(judgements),
-        "length": length_bias(compared, tokens or {}),
+        "length": length_bias(compared, known.tokens),
         "power": _power(found),
         "gate": decide(recorded_gates(None, found["win_rate"])[0], gate),
     }

@@ -11,6 +11,7 @@ from joshi.review.blind.judgement import HIGHEST, LOWEST, SCORES, SYSTEMS, Score
 
 PREFERENCES = ("baseline", "tie", "shipped")
 RELIABLE, TENTATIVE = 0.8, 0.667  # Krippendorff (2004), chapter 11: below, not even tentative conclusions
+FEW = 20  # shared samples below which the bootstrap's interval is too narrow (benchmarks/blind_power.py)
 
 
 def agreement(compared: Sequence[Comparison], seed: int) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def agreement(compared: Sequence[Comparison], seed: int) -> dict[str, Any]:
     found = alpha(preferred, of_samples, len(PREFERENCES), "nominal", seed)
     return {
         "samples": len(shared),
+        "few": len(shared) < FEW,
         "reviewers": len({said.reviewer for one in shared for said in one.judgements}),
         "preferred": found | {"said": words(found["alpha"])},
         "scores": {

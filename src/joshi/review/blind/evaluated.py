@@ -1,4 +1,4 @@
-"""What the evaluation knows of the two systems that people compared: how long their answers are, the baseline's name."""
+"""What the evaluation knows of the two systems compared: how long their answers are, the baseline's name."""
 
 from __future__ import annotations
 

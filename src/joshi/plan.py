@@ -342,11 +342,11 @@ class ReleaseSection(Section):
 
 
 class MonitoringSection(Section):
-    probes: int = Field(40, ge=1, description="held-out messages that are answered at release and every day")
-    draws: int = Field(3, ge=1, le=20, description="answers to each probe every day")
-    release_draws: int = Field(6, ge=2, le=50, description="answers to each probe at release")
-    production: int = Field(150, ge=1, description="most production answers looked at a day, one a conversation")
-    release_production: int = Field(400, ge=2, description="first production answers that later days are held against")
+    probes: int = Field(30, ge=1, description="held-out messages that are answered at release and every day")
+    draws: int = Field(4, ge=1, le=20, description="answers to each probe every day")
+    release_draws: int = Field(8, ge=2, le=50, description="answers to each probe at release")
+    production: int = Field(100, ge=1, description="most production answers looked at a day, one a conversation")
+    release_production: int = Field(300, ge=2, description="first production answers that later days are held against")
     drift_threshold: float = Field(
         0.10, gt=0, lt=1, description="fall of the mean empathy score that must be found, as a share of the release's"
     )

@@ -10,12 +10,13 @@ from typing import Any
 
 from joshi import datasets
 from joshi.errors import JoshiError
+from joshi.memory.ledger import utc
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.release.deploy import deploy, exported
 from joshi.release.releases import Release
 from joshi.release.targets import target_of
-from joshi.stage import Manifest, Stage, now, read_manifest
+from joshi.stage import Manifest, Stage, read_manifest
 from joshi.workspace import Workspace
 
 LOG = logging.getLogger("joshi")
@@ -100,15 +101,19 @@ class Remember:
 
     def __init__(self, plan: Plan, workspace: Workspace) -> None:
         self._plan, self._workspace = plan, workspace
+        self._planned: str | None = None
 
     def planned(self, release: Release) -> None:
+        self._planned = release.id
         self._plan_record(release, "planned", release.created_at)
 
     def deployed(self, release: Release) -> None:
-        self._plan_record(release, "deployed", release.created_at)
+        """Only of a release that was planned just now: what was in use already is remembered."""
+        if release.id == self._planned:
+            self._plan_record(release, "deployed", utc())
 
     def rolled_back(self, left: Release | None, taken: Release | None, by: str) -> None:
-        moment = now()
+        moment = utc()
         if left is not None:
             self._plan_record(left, "rolled back", moment)
         if taken is not None:

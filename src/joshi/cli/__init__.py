@@ -13,7 +13,20 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import attacks, bases, benchmark, data, judging, memorised, models, monitoring, operations, plans, whole
+from joshi.cli import (
+    attacks,
+    bases,
+    benchmark,
+    data,
+    judging,
+    memorised,
+    models,
+    monitoring,
+    operations,
+    plans,
+    tracking,
+    whole,
+)
 from joshi.cli.session import err, open_session, plain
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -31,6 +44,7 @@ memorised.add_to(app)
 operations.add_to(app)
 monitoring.add_to(app)
 plans.add_to(app)
+tracking.add_to(app)
 
 
 @app.callback()

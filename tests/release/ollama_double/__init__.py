@@ -11,11 +11,11 @@ and when; layers shared between models; the template that is guessed for a GGUF 
 options that are checked only when a model answers; errors before and inside a stream.
 
 Left out, and refused with 501 where a request asks for it: pull, push and embeddings; tools, images, log-probs and the
-deprecated `context` of generate; quantising and safetensors in create. Left out silently: the other APIs under /v1,
-cloud models (`:cloud`), thinking, renderers and parsers of single model families, projectors and split GGUFs, draft
-models, answers that outgrow the window (Ollama shifts it, here they end), keys of a JSON object in other case,
-and the exact words of errors in JSON. `from` a model that is not here asks a registry that has none. Memory never runs
-short: as many models stay loaded as were asked for.
+deprecated `context` of generate; quantising and safetensors in create. Left out silently: streams and all but chat
+under /v1, cloud models (`:cloud`), thinking, renderers and parsers of single model families, projectors and split
+GGUFs, draft models, answers that outgrow the window (Ollama shifts it, here they end), keys of a JSON object in other
+case, and the exact words of errors in JSON. `from` a model that is not here asks a registry that has none. Memory never
+runs short: as many models stay loaded as were asked for.
 
     with OllamaDouble(tmp_path) as server:
         client = ollama.Client(server.url)

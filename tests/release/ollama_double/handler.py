@@ -13,7 +13,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from tests.release.ollama_double import answers, models, names
+from tests.release.ollama_double import answers, compatible, models, names
 from tests.release.ollama_double.create import create
 from tests.release.ollama_double.faults import Drips, Drops, Fails, Hangs, LosesBlob, LosesModel, ShowsOther
 from tests.release.ollama_double.go_text import Refused, shown, to_json, told
@@ -27,7 +27,7 @@ ROUTES = {
     "/": ("GET", "HEAD"), "/api/version": ("GET", "HEAD"), "/api/tags": ("GET", "HEAD"), "/api/ps": ("GET",),
     "/api/show": ("POST",), "/api/copy": ("POST",), "/api/delete": ("DELETE",), "/api/create": ("POST",),
     "/api/chat": ("POST",), "/api/generate": ("POST",), "/api/pull": ("POST",), "/api/push": ("POST",),
-    "/api/embed": ("POST",), "/api/embeddings": ("POST",),
+    "/api/embed": ("POST",), "/api/embeddings": ("POST",), "/v1/chat/completions": ("POST",),
 }  # fmt: skip
 TYPES: dict[str, type] = {  # of the fields that decoding checks; other keys are passed over
     "model": str, "name": str, "from": str, "source": str, "destination": str, "template": str, "system": str,
@@ -143,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
                     self._send(200, answer)
                 else:
                     self._stream(answer, True)
+            case "/v1/chat/completions":
+                self._send(200, compatible.chat(here.answering, body))
             case _:
                 raise Refused(f"this double of Ollama has no {path}", 501)
 

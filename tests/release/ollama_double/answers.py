@@ -47,6 +47,7 @@ def chat(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
         here.runners.unload(model.path)
         return {**_head(body), "message": message, "done": True, "done_reason": "unload"}
     _refuse_unmodelled(body)
+    _require_completion(here, model, body, "chat")
     options = options_of(here.how, model.options, body.get("options") or {})
     runner = here.runners.load(model, options, keep_alive)
     loaded = time.perf_counter_ns()
@@ -83,6 +84,7 @@ def generate(here: Answering, body: dict[str, Any]) -> Chunk | Iterator[Chunk]:
     _refuse_unmodelled(body)
     if suffix and "insert" not in models.capabilities(model, here.how):
         raise Refused(f"{model.name} does not support insert", 400)
+    _require_completion(here, model, body, "generate")
     options = options_of(here.how, model.options, body.get("options") or {})
     runner = here.runners.load(model, options, keep_alive)
     loaded = time.perf_counter_ns()
@@ -108,6 +110,12 @@ def _model(here: Answering, body: dict[str, Any]) -> Model:
         return models.find(here.store, name)
     except FileNotFoundError:
         raise Refused(f"model '{wanted}' not found", 404) from None
+
+
+def _require_completion(here: Answering, model: Model, body: dict[str, Any], what: str) -> None:
+    """What a model can do is read in its weights: one whose weights were lost can do nothing (ggufCapabilities)."""
+    if "completion" not in models.capabilities(model, here.how):
+        raise Refused(f"{quote(body['model'])} does not support {what}", 400)
 
 
 def _refuse_unmodelled(body: dict[str, Any]) -> None:

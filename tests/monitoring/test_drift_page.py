@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -58,6 +57,11 @@ def render(content: dict[str, Any], folder: Path) -> str:
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(report(ILL), tmp_path_factory.mktemp("ill"))
+
+
 class Reader(HTMLParser):
     """The page's elements and its text as one reads it."""
 
@@ -90,8 +94,8 @@ def test_the_verdict_comes_first_with_its_reason_and_what_to_do(
         assert step in text
 
 
-def test_every_test_and_sum_of_the_day_is_shown(tmp_path: Path) -> None:
-    text = Reader(render(report(ILL), tmp_path)).text
+def test_every_test_and_sum_of_the_day_is_shown(ill: str) -> None:
+    text = Reader(ill).text
     for name in ("empathy score", "length, in tokens", "what is said", *(rule.replace("_", " ") for rule in RULES)):
         assert text.count(name) >= 2  # on the probes and in production
     for one in ILL[-1].tests:
@@ -102,33 +106,31 @@ def test_every_test_and_sum_of_the_day_is_shown(tmp_path: Path) -> None:
     assert "phi4-joshi on 2026-03-05 against its release 2026-02-27-a1" in text
 
 
-def test_nothing_runs_and_nothing_is_fetched(tmp_path: Path) -> None:
-    page = render(report(ILL), tmp_path)
-    reader = Reader(page)
+def test_nothing_runs_and_nothing_is_fetched(ill: str) -> None:
+    reader = Reader(ill)
     assert not {"script", "iframe", "object", "embed", "form", "base", "img"} & {tag for tag, _ in reader.elements}
     for _, attributes in reader.elements:
         assert not [name for name in attributes if name.startswith("on")]
         assert (attributes.get("href") or "#").startswith(("#", "data:,"))
-    assert "default-src 'none'" in page and "http://" not in page and "https://" not in page
+    assert "default-src 'none'" in ill and "http://" not in ill and "https://" not in ill
 
 
-def test_hostile_names_are_shown_as_text(tmp_path: Path) -> None:
+def test_hostile_names_are_shown_as_text(ill: str, tmp_path: Path) -> None:
     named = [replace(one, release=HOSTILE, reason=HOSTILE) for one in ILL]
-    calm = Reader(render(report(ILL), tmp_path))
-    attacked = Reader(render(report(named, HOSTILE), tmp_path))
+    calm, attacked = Reader(ill), Reader(render(report(named, HOSTILE), tmp_path))
     assert [tag for tag, _ in attacked.elements] == [tag for tag, _ in calm.elements]
     assert attacked.text.count("<script>alert(1)</script>") >= 4 and "{{ 7*7 }} red" in attacked.text
 
 
-def test_the_same_report_gives_the_same_bytes_and_is_left_as_it_was(tmp_path: Path) -> None:
+def test_the_same_report_gives_the_same_bytes_and_is_left_as_it_was(ill: str, tmp_path: Path) -> None:
     content = report(ILL)
     before = copy.deepcopy(content)
-    assert render(content, tmp_path) == render(json.loads(json.dumps(content)), tmp_path)
+    assert render(content, tmp_path) == ill
     assert content == before
 
 
-def test_plots_carry_names_and_ids_that_are_unique(tmp_path: Path) -> None:
-    reader = Reader(render(report(ILL), tmp_path))
+def test_plots_carry_names_and_ids_that_are_unique(ill: str) -> None:
+    reader = Reader(ill)
     plots = [attributes for tag, attributes in reader.elements if tag == "svg"]
     assert len(plots) == 6 and all(one.get("role") == "img" and one.get("aria-label") for one in plots)
     ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
@@ -136,7 +138,7 @@ def test_plots_carry_names_and_ids_that_are_unique(tmp_path: Path) -> None:
     assert {"at release", "threshold", "limit"} <= {part.strip() for part in reader.parts}
 
 
-@pytest.mark.parametrize("days", [WELL[:1], [FEW], [*WELL[:2], FEW], course([0.97], production=False)])
+@pytest.mark.parametrize("days", [[FEW], course([0.97], production=False)])
 def test_short_and_partial_histories_can_be_drawn(days: list[DayVerdict], tmp_path: Path) -> None:
     page = render(report(days), tmp_path)
     assert ("Day by day" in page) == any(one.scores for one in days)
@@ -171,4 +173,4 @@ def test_figures_are_told_in_their_own_units() -> None:
 def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(JoshiError, match="file"):
-        write_page(report(WELL), tmp_path / "file" / "index.html")
+        write_page(report([FEW]), tmp_path / "file" / "index.html")

@@ -52,15 +52,15 @@ def test_quiet_days_are_ok_and_a_fall_by_the_threshold_is_drift_within_two_days(
 
 def test_days_of_many_releases_are_rarely_drift_while_nothing_changes() -> None:
     words = []
-    for seed in range(8):
+    for seed in range(6):
         rng = np.random.default_rng([50, seed])
         known = Baseline("r", draw(probes(20, 6), rng, KEPT), draw(talks(150), rng, KEPT))
         history: list[DayVerdict] = []
-        for number in range(15):
+        for number in range(12):
             now = Today(FIRST + timedelta(days=number), draw(probes(20, 4), rng, KEPT), draw(talks(60), rng, KEPT))
             history.append(judge_day(known, now, history, Settings(permutations=499, seed=number)))
         words += [one.verdict for one in history]
-    assert len(words) == 120 and words.count("drift") <= 1
+    assert len(words) == 72 and words.count("drift") == 0
 
 
 def test_a_single_test_that_stands_out_is_no_alarm_and_is_told() -> None:
@@ -87,7 +87,7 @@ def test_the_same_day_judged_again_gives_the_same_and_counts_once() -> None:
     assert other == judge_day(known, today(2, KEPT), history[:2], QUICK)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_history_does_not_matter(rng: random.Random) -> None:
     shuffled = list(HISTORY)

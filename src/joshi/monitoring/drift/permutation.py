@@ -10,7 +10,7 @@ from joshi.monitoring.drift.answers import Booleans, Compared, Floats
 
 Statistic = Callable[[Booleans], Floats]  # (draws, n) which rows are today's -> (draws,), large where they differ
 ENOUGH = 50  # draws at least as extreme as what was seen, after which p is known to about a seventh
-CHUNK = 250  # draws evaluated together; bounds the memory
+CHUNK = 125  # draws evaluated together: plain days need few, and memory is bounded
 ROUNDING = 1e-9  # of the largest value: scores are sums of tenths, and equal sums may differ in the last digit
 
 

@@ -13,7 +13,7 @@ from scipy.stats import beta, norm, t
 
 from joshi.evaluation.measure import CONFIDENCE
 
-MOST_STEPS = 200_000_000  # additions that an exact distribution may take, about a second; beyond it is near normal
+MOST_STEPS = 200_000_000  # additions that an exact sum may take, under a second; beyond, it is near normal
 
 
 def clustered_rate(values: Sequence[float], clusters: Sequence[Hashable]) -> dict[str, Any]:

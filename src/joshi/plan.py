@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from joshi.errors import PlanError
 from joshi.plan_gates import GATES, Gate, with_defaults
+from joshi.plan_review import PASSWORD_IN_URL, ReviewSection
 from joshi.workspace import sha256_json
 
 SYSTEM_PROMPT = (
@@ -47,8 +48,6 @@ class DatabaseSection(Section):
     query: str = Field(min_length=1, description="one SELECT or WITH statement; its columns are the keys of a record")
 
 
-# SQLAlchemy's own reading of user:password@, and a password among the options.
-_PASSWORD = re.compile(r"^[\w+]+://[^:/]*:[^@]+@|\?.*(?:passw(?:or)?d|pwd)(?:=|%3d)", re.I)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/", re.S)
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge|into)\b", re.I)
 
@@ -72,7 +71,7 @@ class TranscriptsSection(Section):
         for database in self.databases:
             if names.count(database.name.casefold()) > 1:
                 raise ValueError(f"two databases are called {database.name!r}; give each its own name")
-            if not database.url.startswith("env:") and _PASSWORD.search(database.url):
+            if not database.url.startswith("env:") and PASSWORD_IN_URL.search(database.url):
                 raise ValueError(
                     f'the url of database {database.name!r} holds a password; write url = "env:NAME" and put the URL '
                     "into the environment variable NAME"
@@ -395,6 +394,7 @@ class Plan(Section):
     transcripts: TranscriptsSection = Field(default_factory=TranscriptsSection)
     curation: CurationSection = Field(default_factory=CurationSection)
     rubric: RubricSection = Field(default_factory=RubricSection)
+    review: ReviewSection = Field(default_factory=ReviewSection)
     sft: SftSection = Field(default_factory=SftSection)
     preference: PreferenceSection = Field(default_factory=PreferenceSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)

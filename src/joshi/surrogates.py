@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 from joshi.schema import Sample
@@ -32,8 +33,8 @@ FIRMS = (
 )  # fmt: skip
 
 
-def fill(sample: Sample, seed: int) -> Sample:
-    """The sample with every placeholder and price range replaced, alike in context and answer."""
+def filler(sample: Sample, seed: int) -> Callable[[str], str]:
+    """What replaces every placeholder and price range in a text of the sample's conversation."""
     key = f"{seed}:{sample.provenance.conversation_id}"
     names = Names(key)
     position = random.Random(key).random()  # one place inside every range keeps the order of figures far apart
@@ -43,6 +44,12 @@ def fill(sample: Sample, seed: int) -> Sample:
             lambda found: figure(found, position), PLACEHOLDER.sub(lambda found: names[found.group(0)], value)
         )
 
+    return text
+
+
+def fill(sample: Sample, seed: int) -> Sample:
+    """The sample with every placeholder and price range replaced, alike in context and answer."""
+    text = filler(sample, seed)
     data = sample.model_dump()
     data["instruction"] = text(sample.instruction)
     data["ideal_answer"] = text(sample.ideal_answer)

@@ -59,6 +59,11 @@ class Workspace:
         return self.curation / "preferences.jsonl"
 
     @property
+    def decisions(self) -> Path:
+        """What stands of people's decisions on candidates, as the stages read it (joshi.review.refresh)."""
+        return self.private / "review" / "decisions.jsonl"
+
+    @property
     def cache(self) -> Path:
         return self.private / "cache"
 

@@ -24,6 +24,7 @@ from joshi.cli import (
     monitoring,
     operations,
     plans,
+    review,
     tracking,
     whole,
 )
@@ -36,6 +37,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 whole.add_to(app)
 bases.add_to(app)
 data.add_to(app)
+review.add_to(app)
 models.add_to(app)
 attacks.add_to(app)
 judging.add_to(app)

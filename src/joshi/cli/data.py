@@ -1,4 +1,4 @@
-"""curate, review, dataset, redact, check."""
+"""curate, dataset, redact, check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from joshi import base, curation, datasets
-from joshi import review as reviews
 from joshi.cli.session import Session, err, out, print_json, session
 from joshi.curation.engine import Engine
 from joshi.curation.redaction import redact_text
@@ -29,10 +28,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 def add_to(app: typer.Typer) -> None:
     app.command()(curate)
-    review = typer.Typer(no_args_is_help=True, help="Let a person decide on candidates.")
-    review.command("export")(review_export)
-    review.command("import")(review_import)
-    app.add_typer(review, name="review")
     dataset = typer.Typer(no_args_is_help=True, help="Freeze, show, verify and compare dataset versions.")
     dataset.command("freeze")(freeze)
     dataset.command("show")(show)
@@ -89,29 +84,6 @@ def curate(
     out.print(table)
     for name in manifest.outputs:
         err.print(str(current.workspace.root / name), style="dim", highlight=False)
-
-
-def review_export(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Where to write.")],
-    broken: Annotated[bool, typer.Option("--broken", help="Also those that break a rule, to be rewritten.")] = False,
-) -> None:
-    """Write the pending candidates as JSON Lines for a person to decide on."""
-    current = session(context)
-    n = reviews.export(file, current.workspace, broken)
-    err.print(f"{n} pending candidates are in {file}; set each status to approved or rejected, edit ideal_answer where "
-              f"needed, then run 'joshi review import {file} --reviewer NAME'", highlight=False)  # fmt: skip
-
-
-def review_import(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The edited export.")],
-    reviewer: Annotated[str, typer.Option("--reviewer", help="Who decided.")],
-) -> None:
-    """Take a person's decisions; each is kept for good with name and time."""
-    current = session(context)
-    with current.workspace.lock():
-        print_json(reviews.take(file, reviewer, current.plan, current.workspace))
 
 
 def freeze(context: typer.Context, as_json: Json = False) -> None:

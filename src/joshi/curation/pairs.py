@@ -1,6 +1,7 @@
 """Stage 2, second pass: preference pairs. An approved answer against one that breaks a rule.
 
-The rejected answer is what a reviewer rewrote, where the sample has that; else a model's own, sampled.
+What a reviewer chose in the preferences room comes first. Else the rejected answer is what a reviewer rewrote, where
+the sample has that, or a model's own, sampled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from joshi import base, datasets
+from joshi import base, datasets, review
 from joshi.base.find import find_base
 from joshi.errors import GateRefused
 from joshi.export import sft_gguf
@@ -20,7 +21,7 @@ from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.rubric import Rubric
-from joshi.schema import Finding, Preference, Sample, to_jsonl
+from joshi.schema import Finding, Preference, Sample, read_records, to_jsonl
 from joshi.stage import Manifest, Stage
 from joshi.window import fit
 from joshi.workspace import Workspace, sha256_text, write_json, write_text
@@ -35,7 +36,9 @@ def _models(plan: Plan, workspace: Workspace) -> dict[str, Path]:
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
-    return [*datasets.current_files(plan, workspace), *_models(plan, workspace).values()]
+    review.refresh(plan, workspace)
+    chosen = [workspace.candidate_pairs] if workspace.candidate_pairs.exists() else []
+    return [*datasets.current_files(plan, workspace), *_models(plan, workspace).values(), *chosen]
 
 
 STAGE = Stage("preference pairs", ("model", "rubric", "curation", "sft", "preference", *SAMPLING), _inputs)
@@ -59,8 +62,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     # A chosen answer that breaks a rule would teach to break it.
     filled = [sample for sample in filled if all(f.passed for f in rubric.check(sample.ideal_answer, sample))]
     sampling = Sampling(plan.preference.temperature, 1.0, room)
-    found: dict[str, Preference] = {}
-    for sample in [one for one in filled if one.review.original][:most]:
+    found = chosen_by_people(filled, plan, workspace, most)
+    for sample in [one for one in filled if one.review.original and one.id not in found][: most - len(found)]:
         before = sample.review.original or ""
         pair = make_pair(sample, "edited", "edit", before, rubric.check(before, sample), plan)
         if pair is not None:
@@ -98,30 +101,44 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish([path, manifest], metrics)
 
 
+def chosen_by_people(samples: Sequence[Sample], plan: Plan, workspace: Workspace, most: int) -> dict[str, Preference]:
+    """What reviewers chose in the preferences room, by sample; a choice counts for the very prompt it was made on."""
+    path = workspace.candidate_pairs
+    made = {pair.sample_id: pair for pair in read_records(path, Preference)} if path.exists() else {}
+    asked = {sample.id: messages_for(sample, plan.model.system_prompt) for sample in samples if sample.id in made}
+    return {name: made[name] for name, prompt in list(asked.items())[:most] if made[name].prompt == prompt}
+
+
 def make_pair(
     sample: Sample, origin: Literal["sampled", "edited"], by: str, answer: str, findings: Sequence[Finding], plan: Plan
 ) -> Preference | None:
-    """The pair of an approved and a rejected answer; none if the rejected one breaks no rule or is empty.
+    """The pair of an approved and a rejected answer; none if the rejected one is empty, or breaks no rule and no
+    reviewer said why it was rewritten.
 
     `by` is whose answer it is: a model's name, or "edit" for what a reviewer rewrote.
     """
     broken = [finding for finding in findings if not finding.passed]
-    if not answer or not broken:
+    note = sample.review.note if origin == "edited" else None
+    if not answer or not (broken or note):
         return None
-    first = broken[0]
-    quoted = f" (“{answer[slice(*first.span)][:80]}”)" if first.span else ""
     whose = "The answer that a reviewer rewrote" if origin == "edited" else f"The rejected answer of the {by} model"
+    reasons = [f"{whose} {_breaks(broken[0], answer)}."] if broken else []
     return Preference(
         id=f"{sample.id}/{by}",
         sample_id=sample.id,
         prompt=messages_for(sample, plan.model.system_prompt),
         chosen=sample.ideal_answer,
         rejected=answer,
-        rationale=f"{whose} breaks {first.rule}: {first.message}{quoted}.",
+        rationale=" ".join([*reasons, *([f"The reviewer: {note}"] if note else [])]),
         failure_modes=[finding.rule for finding in broken],
         origin=origin,
         review=sample.review,
     )
+
+
+def _breaks(finding: Finding, answer: str) -> str:
+    quoted = f" (“{answer[slice(*finding.span)][:80]}”)" if finding.span else ""
+    return f"breaks {finding.rule}: {finding.message}{quoted}"
 
 
 def balanced(pairs: Sequence[Preference], tokenizer: ChatTokenizer, fewest: int) -> list[Preference]:

@@ -55,8 +55,9 @@ class Split:
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
-    decisions = review.events(workspace)
-    return [workspace.candidates, *(path for path in (workspace.rejected, decisions) if path.exists())]
+    # Whoever asks whether the version is current, or begins it, asks what people decided anew.
+    review.refresh(plan, workspace)
+    return [workspace.candidates, *(path for path in (workspace.rejected, workspace.decisions) if path.exists())]
 
 
 STAGE = Stage("dataset freeze", ("curation",), _inputs)
@@ -151,8 +152,8 @@ def _refuse_too_few(samples: Sequence[Sample], approved: Sequence[Sample], plan:
     status = Counter(sample.review.status for sample in samples)
     raise GateRefused(
         f"{len(approved)} approved samples, the plan needs {fewest} ([curation] sft_samples): {status['pending']} wait "
-        f"for review, {status['rejected']} were rejected. Run 'joshi review export FILE', set each status in FILE, "
-        "then 'joshi review import FILE --reviewer NAME'"
+        f"for review, {status['rejected']} were rejected. Run 'joshi review' to decide in a browser, or 'joshi review "
+        "export FILE', set each status in FILE, then 'joshi review import FILE --reviewer NAME'"
         + ("" if status["pending"] else "; or add transcripts and run 'joshi curate' again")
     )
 

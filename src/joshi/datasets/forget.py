@@ -92,6 +92,7 @@ def forget(found: Found, reason: str, plan: Plan, workspace: Workspace) -> Datas
     """
     _remember(found, reason, workspace)
     _clear_curation(found, workspace)
+    review.forget(found.samples, plan, workspace)
     newest = _new_version(found, reason, plan, workspace) if found.versions else None
     for version in found.versions:
         _withdraw(version, found, reason, newest, plan, workspace)
@@ -117,10 +118,6 @@ def _clear_curation(found: Found, workspace: Workspace) -> None:
     if workspace.rejected.exists():
         left = [r for r in read_records(workspace.rejected, Rejected) if r.sample.id not in found.samples]
         write_text(workspace.rejected, to_jsonl(left))
-    decisions = review.events(workspace)
-    if decisions.exists():  # an edit repeats the text
-        others = [d for d in read_records(decisions, review.Decision) if d.sample_id not in found.samples]
-        write_text(decisions, to_jsonl(others))
 
 
 def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) -> DatasetManifest:

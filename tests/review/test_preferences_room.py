@@ -153,7 +153,7 @@ def test_what_stands_in_the_form_is_kept_and_the_better_answer_checked(enter: En
     ana.get("/preferences")
     text = "Per policy PROC-7 we wait."
     kept = ana.post(f"/preferences/{ana.key}/keep", choice="better", better=text, rationale="r", **ana.form)
-    assert '<mark data-rule="no_internals">policy PROC-7</mark>' in kept
+    assert '<mark data-rule="no_internals">policy' in kept
     ana.get("/preferences")
     assert f"{text}</textarea>" in ana.page
 

@@ -170,6 +170,7 @@ def test_a_megabyte_of_text_is_shown_and_kept(enter: Enter, workspace: Workspace
     assert len(ana.page) > 10**6
     kept = ana.post(f"/samples/{ana.key}/keep", text=long, **ana.form)
     assert "Saved" in kept
+    ana.get("/samples")
     ana.send("POST", f"/samples/{ana.key}/keep", content=b"x" * (MOST_BYTES + 1))
     assert ana.status == 413
 

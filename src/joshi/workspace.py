@@ -47,6 +47,11 @@ class Workspace:
         return self.curation / "candidates.jsonl"
 
     @property
+    def feedback_candidates(self) -> Path:
+        """Better answers that people sent from production, waiting for review like any candidate."""
+        return self.curation / "feedback.jsonl"
+
+    @property
     def rejected(self) -> Path:
         return self.curation / "rejected.jsonl"
 

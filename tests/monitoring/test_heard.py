@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from joshi import base
+from joshi import review
 from joshi.curation.fingerprints import fingerprints, load_key
+from joshi.curation.pairs import make_pair
 from joshi.errors import JoshiError, PlanError
 from joshi.monitoring import heard, listen
 from joshi.monitoring.feedback import export
 from joshi.monitoring.heard import Given, Opinion
 from joshi.plan import Plan
-from joshi.schema import Preference, read_records
-from joshi.workspace import Workspace
+from joshi.rubric import Rubric
+from joshi.workspace import Workspace, write_text
 
 TOKEN = "a token that callers have"
 SENT: dict[str, Any] = {
@@ -92,17 +93,28 @@ def test_what_cannot_be_kept_is_told(change: dict[str, Any], says: str, plan: Pl
     assert heard.load(workspace, "answer") == []
 
 
-def test_better_answers_become_candidates_that_nobody_has_approved(
-    plan: Plan, workspace: Workspace, tmp_path: Path
+def test_better_answers_wait_in_the_review_room_and_become_a_sample_and_a_pair(
+    plan: Plan, workspace: Workspace, rubric: Rubric
 ) -> None:
-    base.run(plan, workspace)
-    heard.keep(Opinion(**SENT, verdict="bad", better="Thank you. Is £12,450 final?"), None, plan, workspace)
+    write_text(workspace.candidates, "")
+    better = "Thank you for telling us so plainly. Could you confirm that £12,450 includes freight?"
+    heard.keep(Opinion(**SENT, verdict="bad", better=better, comment="Too blunt."), None, plan, workspace)
     heard.keep(Opinion(**{**SENT, "workflow_id": "2"}, verdict="bad"), None, plan, workspace)
     heard.keep(Opinion(**{**SENT, "workflow_id": "3"}, verdict="good"), None, plan, workspace)
-    assert export(tmp_path / "out.jsonl", plan, workspace) == (1, 1)
-    (pair,) = read_records(tmp_path / "out.jsonl", Preference)
-    assert (pair.origin, pair.review.status) == ("feedback", "pending")
-    assert pair.chosen.startswith("Thank you.") and pair.rejected.startswith("[PERSON_")
+    assert export(workspace) == (1, 1)
+    (waiting,) = review.decided(workspace, plan)
+    assert waiting.review.status == "pending" and waiting.ideal_answer.startswith("Thank you for telling")
+    listed = workspace.root / "open.jsonl"
+    assert review.export(listed, workspace) == 1
+    write_text(listed, listed.read_text(encoding="utf-8").replace('"pending"', '"approved"'))
+    review.take(listed, "Ana", plan, workspace)
+    assert export(workspace) == (1, 1)  # a second time changes nothing
+    (sample,) = review.decided(workspace, plan)
+    assert (sample.review.status, sample.review.reviewer) == ("approved", "Ana")
+    worse = sample.review.original or ""
+    assert worse.startswith("[PERSON_")
+    pair = make_pair(sample, "edited", "edit", worse, rubric.check(worse, sample), plan)
+    assert pair is not None and "Too blunt." in pair.rationale
 
 
 @pytest.fixture

@@ -73,15 +73,14 @@ def _lines(file: str) -> list[str]:
         raise JoshiError(f"{file} is not UTF-8; save it as UTF-8 and run again") from error
 
 
-def export(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to write.")]) -> None:
-    """Write preference candidates from opinions with a better answer, for review."""
+def export(context: typer.Context) -> None:
+    """Put better answers that people sent into the review room; approved ones become samples and preference pairs."""
     from joshi.monitoring.feedback import export as write
 
-    current = session(context)
-    written, without = write(file, current.plan, current.workspace)
-    out.print(
-        f"{written} preference candidates in {file}; nothing is trained on before it is reviewed", highlight=False
-    )
+    workspace = session(context).workspace
+    with workspace.lock():
+        written, without = write(workspace)
+    out.print(f"{written} better answers wait for review; nothing is trained on before it is approved", highlight=False)
     if without:
         err.print(f"{without} answers were found bad without a better one; they need somebody to write it", style="dim")
 

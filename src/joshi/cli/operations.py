@@ -21,7 +21,7 @@ from joshi.release import deploy as deploys
 from joshi.release import rollback as rollbacks
 from joshi.release import server
 from joshi.release.evidence import evidence
-from joshi.release.releases import in_use_or_none, list_releases, released, state_of, verified_gguf
+from joshi.release.releases import Release, in_use_or_none, readable_releases, released, state_of, verified_gguf
 from joshi.release.smoke import refusal
 from joshi.release.smoke import smoke as smoke_test
 from joshi.release.switch import under_way
@@ -146,22 +146,32 @@ def rollback(
 def releases(context: typer.Context, as_json: Json = False) -> None:
     """List the releases, newest first."""
     current = session(context)
-    found = list_releases(current.workspace)
+    found, damaged = readable_releases(current.workspace)
     in_use = in_use_or_none(current.workspace)
+    for sentence in damaged:
+        err.print(plain(sentence, "yellow"))
     if as_json:
         print_json([{**r.model_dump(mode="json"), "state": state_of(r, in_use)} for r in found])
         return
-    table = Table("release", "state", "by", "dataset", "gates", "overrides", "review", "model sha256")
+    table = Table()
+    table.add_column("release", no_wrap=True)  # what a rollback is told
+    table.add_column("state")
+    table.add_column("what let it through")
     for r in found:
-        dataset = f"{r.dataset.get('name')} v{r.dataset.get('version')}" if r.dataset else "unknown"
-        passed = sum(gate.get("verdict") == "pass" for gate in r.gates)
-        gates = f"{r.verdict}, {passed} of {len(r.gates)}" if r.gates else r.verdict
-        overrides = "; ".join(f"{o.reason} ({o.by})" for o in r.overrides) or "none"
-        row = (r.id, state_of(r, in_use), r.by, dataset, gates, overrides, r.reviewed, r.model_sha256[:12])
-        table.add_row(*map(plain, row))
+        table.add_row(r.id, state_of(r, in_use), plain(let_through(r)))
     out.print(table)
     if under_way(current.workspace).exists():
         err.print("a switch was cut off; the next deploy or rollback ends it", style="yellow")
+
+
+def let_through(release: Release) -> str:
+    """Gates, people, data and bytes in a sentence."""
+    passed = sum(gate.get("verdict") == "pass" for gate in release.gates)
+    gates = f", {passed} of {len(release.gates)} gates" if release.gates else ""
+    data = f"{release.dataset.get('name')} v{release.dataset.get('version')}" if release.dataset else "unknown data"
+    told = [f"{release.verdict}{gates}", release.reviewed, data, f"by {release.by}"]
+    told += [f"OVERRIDE by {one.by}: {one.reason}" for one in release.overrides]
+    return "; ".join([*told, f"sha256 {release.model_sha256[:12]}"])
 
 
 def serve(

@@ -24,7 +24,7 @@ from joshi.monitoring.drift.plots import score_plot
 from joshi.monitoring.retrain import due
 from joshi.monitoring.watch import report_folder
 from joshi.plan import Plan
-from joshi.release.releases import Release, current, list_releases, state_of
+from joshi.release.releases import Release, current, in_use_or_none, readable_releases, state_of
 from joshi.stage import read_manifest
 from joshi.workspace import Workspace
 
@@ -49,7 +49,7 @@ def gather(plan: Plan, workspace: Workspace, now: datetime) -> dict[str, Any]:
         "model": plan.model.name,
         "at": now.isoformat(timespec="minutes"),
         "release": release.model_dump(mode="json") if isinstance(release, Release) else release,
-        "releases": _or_error(lambda: _releases(workspace)),
+        "releases": _releases(workspace),
         "drift": _or_error(lambda: _drift(workspace)),
         "feedback": _or_error(lambda: _feedback(workspace)),
         "datasets": _or_error(lambda: _datasets(plan, workspace)),
@@ -112,9 +112,9 @@ def _or_error(read: Callable[[], Any]) -> Any:
         return {"error": str(error)}
 
 
-def _releases(workspace: Workspace) -> list[dict[str, Any]]:
-    in_use = current(workspace)
-    return [
+def _releases(workspace: Workspace) -> dict[str, Any]:
+    in_use, (found, damaged) = in_use_or_none(workspace), readable_releases(workspace)
+    rows = [
         {
             "id": one.id,
             "state": state_of(one, in_use),
@@ -122,10 +122,10 @@ def _releases(workspace: Workspace) -> list[dict[str, Any]]:
             "verdict": one.verdict,
             "dataset": f"{one.dataset['name']} v{one.dataset['version']}" if one.dataset else "unknown",
             "overrides": [override.reason for override in one.overrides],
-            "manifest": one.model_dump(mode="json"),
         }
-        for one in list_releases(workspace)
+        for one in found
     ]
+    return {"rows": rows, "damaged": damaged}
 
 
 def _drift(workspace: Workspace) -> dict[str, Any] | None:

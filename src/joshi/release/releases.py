@@ -83,6 +83,17 @@ def list_releases(workspace: Workspace) -> list[Release]:
     return [read_release(workspace, identity) for identity in release_ids(workspace)]
 
 
+def readable_releases(workspace: Workspace) -> tuple[list[Release], list[str]]:
+    """The releases whose record can be read, newest first, and what is wrong with the others."""
+    found, damaged = [], []
+    for identity in release_ids(workspace):
+        try:
+            found.append(read_release(workspace, identity))
+        except JoshiError as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
 def current(workspace: Workspace) -> Release | None:
     """The release in use; None if nothing was deployed.
 

@@ -116,7 +116,10 @@ def first_alarm(pool: Pool, sizes: Sizes, fall: float, world: str, rng: np.rando
 def false_alarms(told: str, runs: Sequence[Sequence[DayVerdict]]) -> None:
     alarms = mean_interval([[float(one.verdict == "drift") for one in run] for run in runs], seed=0)
     standing = mean_interval([[float(_least(one) <= Settings().level) for one in run] for run in runs], seed=0)
-    naive = np.mean([min(test.p for test in one.tests if test.name != "kernel") <= 0.05 for run in runs for one in run])
+    naive = np.mean(
+        [min(test.p for test in one.tests if test.adjusted is not None) <= 0.05 for run in runs for one in run]
+    )
+    told_only = np.mean([_told(one) <= 0.01 for run in runs for one in run])
     begun = sum(_begins(run) for run in runs)
     by = {
         s: np.mean([next(x for x in one.sums if x.stream == s).alarm for run in runs for one in run]) for s in STREAMS
@@ -129,12 +132,18 @@ def false_alarms(told: str, runs: Sequence[Sequence[DayVerdict]]) -> None:
         f"by sum: {', '.join(f'{s} {100 * share:.2f}' for s, share in by.items())}\n"
         f"  releases with an alarm at all:    {sum(any(one.verdict == 'drift' for one in run) for run in runs)}\n"
         f"  days with a test that stands out: {100 * standing['mean']:5.1f} corrected ({100 * standing['low']:.1f} to "
-        f"{100 * standing['high']:.1f}), {100 * naive:.0f} uncorrected"
+        f"{100 * standing['high']:.1f}), {100 * naive:.0f} uncorrected\n"
+        f"  days on which production's lengths or embeddings, told only, differ at 1%: {100 * told_only:.0f}"
     )
 
 
 def _least(one: DayVerdict) -> float:
     return min(test.adjusted for test in one.tests if test.adjusted is not None)
+
+
+def _told(one: DayVerdict) -> float:
+    """The smallest p of the tests that would decide if messages were the same every day."""
+    return min(test.p for test in one.tests if test.source == "production" and test.name in ("tokens", "meaning"))
 
 
 def _begins(run: Sequence[DayVerdict]) -> int:

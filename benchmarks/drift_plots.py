@@ -78,6 +78,7 @@ def _quiet(quiet: Sequence[Sequence[DayVerdict]]) -> Figure:
         axes.set_title(SUM_NAMES[stream], pad=12)
         axes.set_ylim(-0.03, 2.05)
         axes.set_xlabel("day")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.tick_params(axis="y", labelleft=place == 0)
         axes.grid(axis="y", linewidth=1)
     figure.text(0, 0.97, "each sum as a share of its limit, while nothing has changed", va="top")

@@ -26,6 +26,10 @@ from joshi.monitoring.drift.verdict import (
 )
 from joshi.rubric import RULES, WEIGHTS
 
+# What is told and decides nothing: a second opinion; and in production what follows from whose turn it is to write.
+TOLD: dict[Source, tuple[str, ...]] = {"probes": ("kernel",), "production": ("tokens", "meaning", "kernel")}
+TOLD_DRAWS = 199  # permutations at most of such a test
+
 LIMITS: dict[Stream, float] = {
     "probes": cusum.SCORE_LIMIT,
     "production": cusum.SCORE_LIMIT,
@@ -91,7 +95,7 @@ def judge_day(baseline: Baseline, today: Today, history: Sequence[DayVerdict], s
         increments[source] = cusum.score_increment(-moved.change, fall, moved.error)
         scores.append(_score(source, moved, fall))
     if tests:
-        deciding = [place for place, test in enumerate(tests) if test.name != "kernel"]
+        deciding = [place for place, test in enumerate(tests) if test.name not in TOLD[test.source]]
         adjusted = adjust([tests[place].p for place in deciding])
         for place, value in zip(deciding, adjusted, strict=True):
             tests[place] = replace(tests[place], adjusted=value)
@@ -133,10 +137,10 @@ def _tests(compared: Compared, moved: means.Change, settings: Settings, rng: np.
     }
     seen = {name: float(statistic(compared.is_today[None])[0]) for name, statistic in statistics.items()}
     exact = lengths.exact(compared, tokens)
-    p = {} if exact is None else {"tokens": exact}
-    p |= p_values(
-        {name: one for name, one in statistics.items() if name not in p}, compared, rng, settings.permutations
-    )
+    deciding = {name: one for name, one in statistics.items() if name not in TOLD[source]}
+    told = {name: one for name, one in statistics.items() if name in TOLD[source]}
+    p = p_values(deciding, compared, rng, settings.permutations) | p_values(told, compared, rng, TOLD_DRAWS)
+    p |= {} if exact is None else {"tokens": exact}
     longer, accuracy = means.change(compared, tokens, resolution=1.0), classifier.accuracy(compared, predictor)
 
     def tested(name: str, statistic: float, p: float, sentence: str, moved: means.Change | None = None) -> Tested:

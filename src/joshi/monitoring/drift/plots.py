@@ -126,9 +126,10 @@ def _rules(days: Sequence[Day], width: int) -> Figure:
             _line(axes, dates, rates, source, source)
             least = min([least, *rates, *release])
         axes.set_ylim(min(0.75, least - 0.05), 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_title(rule.replace("_", " "), x=-LEFT / panel, pad=9)
         _dates(axes, dates, panel)
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))  # so that 100% is a tick
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if not place and sources:
             figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=2, borderaxespad=0, borderpad=0)
     return figure

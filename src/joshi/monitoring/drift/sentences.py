@@ -66,7 +66,8 @@ def watched(source: Source, units: int, answers: int, needed: int | None) -> str
     have = f"{WHERE[source].capitalize()}: {what} today"
     if needed is None:
         return f"{have}; the release has too few answers of this kind, or a score of 0, to find such a fall at all."
-    return f"{have}; {needed} are needed." if units < needed else f"{have}; at least {needed} are needed."
+    wanted = f"{needed} probes, answered as often as these," if source == "probes" else f"{needed}"
+    return f"{have}; {wanted} are needed." if units < needed else f"{have}; at least {needed} are needed."
 
 
 def insufficient(sources: Sequence[Watched]) -> str:

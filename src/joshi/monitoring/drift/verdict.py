@@ -43,7 +43,7 @@ class Tested:
     source: Source
     statistic: float
     p: float
-    adjusted: float | None  # by Holm over all tests that decide; None: told only
+    adjusted: float | None  # by Holm over all tests that decide; None: it is told only
     moved: Change | None  # what the test is about, where it is a mean or a share
     answers: int
     answers_before: int

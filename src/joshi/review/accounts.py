@@ -141,8 +141,10 @@ def who(connection: Connection, cookie: str, at: datetime) -> Who | None:
     return None if row is None else Who(row.name, row.role, row.number)
 
 
-def log_out(connection: Connection, cookie: str) -> None:
+def log_out(connection: Connection, cookie: str, who: Who) -> None:
+    """End a log-in; what the reviewer held is free for others, what was typed stays for the next log-in."""
     connection.execute(delete(LOGINS).where(LOGINS.c.cookie_sha256 == sha256_text(cookie)))
+    connection.execute(delete(LOCKS).where(LOCKS.c.reviewer == who.name))
 
 
 def form_key(connection: Connection) -> str:

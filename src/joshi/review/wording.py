@@ -11,6 +11,7 @@ from joshi.plan import Plan
 
 # Control characters other than tab and newline, and what reorders the text around it.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+NAMES = {"PERSON", "FIRM", "SUPPLIER", "BUYER"}
 
 
 def refuse_clear_text(after: str, before: str, known: str, plan: Plan, what: str) -> None:
@@ -38,8 +39,22 @@ def refuse_clear_text(after: str, before: str, known: str, plan: Plan, what: str
         )
 
 
+def refuse_clear_note(note: str, known: str, plan: Plan, what: str) -> None:
+    """The same for a note or a rationale, which may name what `known` names.
+
+    A few words are too few to tell a name from a capital, and reviewers see placeholders and invented names only; so
+    what has a form of its own is refused, and names are not looked for.
+    """
+    if found := UNSEEN.search(note):
+        raise JoshiError(f"{what} has the hidden character {told(found[0])}; take it out and try again")
+    new = sorted(set(redact_text(note, plan)[1]) - set(redact_text(known, plan)[1]) - NAMES)
+    if new:
+        listed = " and ".join(f"{_article(kind)} {kind.lower()}" for kind in new)
+        raise JoshiError(f"{what} has {listed} in clear; say it without")
+
+
 def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+    return "an" if word[0] in "aeiouAEIOU" else "a"
 
 
 def told(character: str) -> str:

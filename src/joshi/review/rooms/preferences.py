@@ -24,7 +24,7 @@ from joshi.review.queue import Item, Row
 from joshi.review.spans import ONE_AT_A_TIME
 from joshi.review.standing import standing
 from joshi.review.store import ITEMS, Store, secret
-from joshi.review.wording import refuse_clear_text
+from joshi.review.wording import refuse_clear_note, refuse_clear_text
 from joshi.rubric import RULES, Rubric
 from joshi.schema import Finding, Preference, Review, Sample
 from joshi.surrogates import fill
@@ -113,7 +113,7 @@ def decide(
     if choice != "equal" and not rationale and not failure_modes:
         raise JoshiError("say why: write a rationale, or mark what is wrong with the other answer")
     if rationale:
-        refuse_clear_text(rationale, "", known, plan, "the rationale")
+        refuse_clear_note(rationale, known, plan, "the rationale")
     with store.writing() as connection:
         item = queue.unchanged(connection, key, seen)
         queue.hold(connection, item, who, plan, at)

@@ -19,7 +19,7 @@ from joshi.review.queue import Item, Row
 from joshi.review.spans import ONE_AT_A_TIME, filled_spans
 from joshi.review.standing import standing
 from joshi.review.store import Store
-from joshi.review.wording import refuse_clear_text
+from joshi.review.wording import refuse_clear_note, refuse_clear_text
 from joshi.rubric import Rubric
 from joshi.schema import Finding, Sample
 from joshi.surrogates import fill, filler
@@ -102,7 +102,7 @@ def decide(
     if status == "approved":
         _refuse(after, shown, plan)
     if note:
-        refuse_clear_text(note, "", _known(shown.sample), plan, "your note")
+        refuse_clear_note(note, _known(shown.sample), plan, "your note")
     with store.writing() as connection:
         item = queue.unchanged(connection, key, seen)
         queue.hold(connection, item, who, plan, at)

@@ -60,9 +60,9 @@ def _refused(desk: TheDesk) -> HTMLResponse:
 
 
 @router.post("/logout", dependencies=[Signed])
-def log_out(request: Request, desk: TheDesk) -> Response:
+def log_out(request: Request, desk: TheDesk, who: Reviewer) -> Response:
     with desk.store.writing() as connection:
-        accounts.log_out(connection, request.cookies[COOKIE])
+        accounts.log_out(connection, request.cookies[COOKIE], who)
     answer = go("/login")
     answer.delete_cookie(COOKIE, path="/", secure=desk.secure, httponly=True, samesite="strict")
     return answer

@@ -4,7 +4,9 @@
 (() => {
   const FIELDS = "textarea, select, [contenteditable], input:not([type=radio], [type=checkbox])";
   const PRESSED_BY_ENTER = "button, a, summary";
+  const PAUSE = 600; // ms without a key that end a burst of typing
   let busy = false; // a decision is on its way: a second key would decide on an item nobody has seen
+  let ignored = -PAUSE; // when a key was last ignored for that: what follows at once is typing, not commands
   let unsaved = false;
   let offline = false;
 
@@ -49,7 +51,11 @@
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    if (event.repeat || busy || !keysAreOn()) return;
+    if (event.repeat || !keysAreOn()) return;
+    if (busy || performance.now() - ignored < PAUSE) {
+      ignored = performance.now();
+      return;
+    }
     if ((event.key === "Enter" || event.key === " ") && event.target.closest(PRESSED_BY_ENTER)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const row = current();

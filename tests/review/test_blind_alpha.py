@@ -65,6 +65,7 @@ def test_krippendorffs_example_of_two_observers_and_five_values() -> None:
     assert round(alpha(units_of("aabbdcccedda", "babbbccceddd"), range(12), 5, "nominal", 7)["alpha"], 3) == 0.692
 
 
+@settings(deadline=None)
 @given(UNITS, st.sampled_from(LEVELS))
 def test_it_is_its_definition_by_pairs(units: list[list[int]], level: Level) -> None:
     expected = by_pairs(units, level) if any(len(unit) > 1 for unit in units) else None
@@ -73,12 +74,14 @@ def test_it_is_its_definition_by_pairs(units: list[list[int]], level: Level) -> 
     assert (found["low"], found["high"]) == (None, None)  # one conversation cannot vary
 
 
+@settings(deadline=None)
 @given(UNITS, st.randoms())
 def test_who_said_it_and_in_what_order_does_not_matter(units: list[list[int]], random) -> None:  # type: ignore[no-untyped-def]
     shuffled = [random.sample(unit, len(unit)) for unit in units]
     assert alpha(shuffled, [0] * len(units), 5, "ordinal", 7) == alpha(units, [0] * len(units), 5, "ordinal", 7)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=10), st.sampled_from(LEVELS))
 def test_perfect_agreement_is_one_and_a_single_value_is_not_defined(values: list[int], level: Level) -> None:
     found = alpha([[value] * 3 for value in values], range(len(values)), 5, level, 7)["alpha"]

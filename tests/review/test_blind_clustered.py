@@ -26,6 +26,7 @@ def flat(talks: list[list[bool]]) -> tuple[list[float], list[int]]:
 # The interval
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
 def test_with_one_sample_a_conversation_it_is_the_exact_interval(won: list[bool]) -> None:
     found, exact = clustered_rate([float(one) for one in won], range(len(won))), rate(sum(won), len(won))
@@ -33,6 +34,7 @@ def test_with_one_sample_a_conversation_it_is_the_exact_interval(won: list[bool]
     assert found["effective_n"] == pytest.approx(len(won))
 
 
+@settings(deadline=None)
 @given(TALKS)
 def test_it_is_korn_and_graubards(talks: list[list[bool]]) -> None:
     """Written out once more, from the paper: n* = n / deff (t_{n-1} / t_{K-1})^2, deff at least 1."""
@@ -51,6 +53,7 @@ def test_it_is_korn_and_graubards(talks: list[list[bool]]) -> None:
     assert found["high"] == pytest.approx(beta.ppf(0.975, x + 1, size - x) if p < 1 else 1.0)
 
 
+@settings(deadline=None)
 @given(TALKS, st.randoms())
 def test_it_is_symmetric_holds_the_share_and_is_never_narrower_than_the_exact_one(
     talks: list[list[bool]], random
@@ -67,6 +70,7 @@ def test_it_is_symmetric_holds_the_share_and_is_never_narrower_than_the_exact_on
     assert shuffled == pytest.approx(found)
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=2, max_size=20), st.integers(2, 5))
 def test_saying_everything_several_times_makes_no_sample_larger(won: list[bool], times: int) -> None:
     found = clustered_rate(
@@ -77,6 +81,7 @@ def test_saying_everything_several_times_makes_no_sample_larger(won: list[bool],
     assert found["low"] <= once["low"] + 1e-9 and found["high"] >= once["high"] - 1e-9
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=40))
 def test_ties_as_half_are_bounded_no_tighter_than_wins(values: list[float]) -> None:
     found = clustered_rate(values, range(len(values)))
@@ -116,6 +121,7 @@ def test_it_covers_by_simulation_in_unequal_conversations_where_the_plain_one_do
 # The test
 
 
+@settings(deadline=None)
 @given(TALKS)
 def test_exchanging_conversations_is_what_enumeration_says(talks: list[list[bool]]) -> None:
     values = [3 * n + 1 if won else -(2 * n + 1) for talk in talks for n, won in enumerate(talk)]
@@ -130,6 +136,7 @@ def test_exchanging_conversations_is_what_enumeration_says(talks: list[list[bool
     assert found.p == pytest.approx(np.mean([one >= abs(sum(totals)) for one in sums]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=120))
 def test_signs_give_the_exact_sign_test(signs: list[int]) -> None:
     wins, n = signs.count(1), sum(sign != 0 for sign in signs)
@@ -137,6 +144,7 @@ def test_signs_give_the_exact_sign_test(signs: list[int]) -> None:
     assert flip_test(signs, range(len(signs))).p == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-9, 9), max_size=40), st.integers(1, 8))
 def test_its_p_is_one_and_the_same_for_either_side(values: list[int], conversations: int) -> None:
     of = [n % conversations for n in range(len(values))]

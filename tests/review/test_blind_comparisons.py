@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -46,6 +46,7 @@ def test_what_is_no_judgement_is_refused(wrong: dict[str, Any], where: str) -> N
     assert {error["loc"][0] for error in refused.value.errors()} == {where}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=7))
 def test_a_sample_goes_to_whom_more_of_its_reviewers_prefer(said: list[str]) -> None:
     (one,) = compare(judgement(preferred=preferred, reviewer=f"r{n}") for n, preferred in enumerate(said))

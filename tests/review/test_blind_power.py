@@ -40,7 +40,7 @@ def test_under_six_pairs_find_nothing() -> None:
     assert detectable(6) == pytest.approx(0.8 ** (1 / 6), abs=1e-6)  # all six, and the other way round is negligible
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(6, 400), st.sampled_from([0.5, 0.8, 0.9]))
 def test_the_detectable_rate_has_the_power_asked_for(pairs: int, wanted: float) -> None:
     rate = detectable(pairs, wanted)
@@ -48,7 +48,7 @@ def test_the_detectable_rate_has_the_power_asked_for(pairs: int, wanted: float) 
     assert power(pairs, rate) == pytest.approx(wanted, abs=1e-6)
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(6, 300))
 def test_power_rises_with_the_rate_and_errs_in_five_percent_at_most(pairs: int) -> None:
     assert power(pairs, 0.5) <= 0.05

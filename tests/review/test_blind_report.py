@@ -111,6 +111,7 @@ def test_gate_and_verdict(wins: int, ties: int, losses: int, gate: str, said: st
     assert verdict(rows) == gate
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_ties_as_half_and_ties_left_out_lie_on_one_side_of_one_half(wins: int, ties: int, losses: int) -> None:
     found = preference(compare(review(wins, ties, losses)))
@@ -296,7 +297,7 @@ def test_the_page_tells_the_verdict_first_and_the_figures_of_the_report(tmp_path
     ("judged", "headline", "reason"),
     [
         (review(5, 0, 25), "The baseline is preferred", "in 5 of 30 decided samples (17%), with 0 ties."),
-        (review(16, 2, 14), "No preference shown", "may be anything from 32% to 68%, so neither is shown"),
+        (review(16, 2, 14), "No preference shown", "may be anything from 34% to 72%, so neither is shown"),
         (review(0, 30, 0), "No preference shown", "All 30 samples were ties"),
         (
             review(12, 0, 0),

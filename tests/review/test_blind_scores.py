@@ -17,6 +17,7 @@ from .blind_reviews import drawn, judgement
 DIFFERENCES = st.lists(st.integers(-4, 4), min_size=1, max_size=11)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40, unique=True), st.randoms())
 def test_without_ties_it_is_the_exact_signed_rank_test(sizes: list[int], random) -> None:  # type: ignore[no-untyped-def]
     differences = [random.choice((-1, 1)) * size for size in sizes]
@@ -36,6 +37,7 @@ def test_with_ties_and_zeros_it_is_pratts_with_every_exchange_of_signs(differenc
     assert signed_rank(differences, range(len(differences)))["p"] == pytest.approx(expected.pvalue)
 
 
+@settings(deadline=None)
 @given(DIFFERENCES)
 def test_ranks_and_counts_add_up(differences: list[int]) -> None:
     found, n = signed_rank(differences, ["talk"] * len(differences)), len(differences)
@@ -55,6 +57,7 @@ def test_zeros_count_in_the_ranking() -> None:
     assert ranked["p"] < dropped["p"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(0.001, 0.999))
 def test_holm_rejects_what_stepping_down_rejects(p: list[float], level: float) -> None:
     rejected = set()
@@ -70,6 +73,7 @@ def test_holm_of_three_by_hand() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 15), st.integers(0, 15), st.integers(0, 9), st.integers(0, 9))
 def test_mentions_have_mcnemars_exact_test(shipped: int, baseline: int, both: int, neither: int) -> None:
     pairs = [(True, False)] * shipped + [(False, True)] * baseline + [(True, True)] * both + [(False, False)] * neither

@@ -215,6 +215,17 @@ def test_rollback_goes_one_back_and_verifies_bytes(
     assert current(workspace) == first
 
 
+def test_rollback_passes_over_a_release_that_is_damaged(
+    plan: Plan, workspace: Workspace, target: Target, export: Put, tiny_models: list[Path]
+) -> None:
+    made = []
+    for number in range(3):
+        export(tiny_models[number])
+        made.append(deploy(plan, workspace, target, by="ada"))
+    (workspace.root / made[1].gguf).write_bytes(b"GGUF tampered")
+    assert rollback(plan, workspace, target, by="ada") == made[0]
+
+
 def test_rollback_works_when_the_newest_release_is_broken(
     plan: Plan, workspace: Workspace, target: Target, export: Put, tiny_models: list[Path]
 ) -> None:

@@ -26,8 +26,8 @@ def rollback(
 ) -> Release | None:
     """Switch pointer, alias and env file to an earlier release whose bytes are intact; None: to what was before any.
 
-    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it where that
-    cannot be read. A release that the target has lost is made again from its file. The caller holds
+    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it where either
+    cannot be used. A release that the target has lost is made again from its file. The caller holds
     `workspace.lock()` and records the rollback.
 
     Args:
@@ -63,7 +63,11 @@ def _before_current(workspace: Workspace) -> Release | None:
         LOG.warning("%s; looking for the newest intact release before it", error)
         return _newest_intact(workspace, before=identity)
     if release.previous is not None:
-        return _intact(workspace, release.previous)
+        try:
+            return _intact(workspace, release.previous)
+        except JoshiError as error:
+            LOG.warning("%s; looking for the newest intact release before it", error)
+            return _newest_intact(workspace, before=release.previous)
     if release.before is None:
         raise JoshiError(
             f"{identity} is the first release and does not say what was there before; name another with "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from joshi.errors import JoshiError
 from joshi.review.blind.judgement import System
@@ -26,7 +26,7 @@ class _System(Record, extra="ignore"):
 
 class _Report(Record, extra="ignore"):
     model_sha256: str
-    systems: dict[str, _System]
+    systems: dict[str, _System] = Field(default_factory=dict)
 
 
 class _Answer(Record, extra="ignore"):

@@ -38,7 +38,8 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     if plan.preference.method != "none":
         models.append(export.sft_gguf(workspace))
     texts = (redteam.FOLDER, *(bench.FOLDERS if plan.evaluation.benchmark else ()))
-    return [*models, *datasets.current_files(plan, workspace), *sorted(p for f in texts for p in f.glob("*.jsonl"))]
+    told = sorted(p for f in texts for p in f.glob("*.jsonl"))
+    return [*models, *datasets.current_files(plan, workspace), *told, *recorded.reports(workspace)]
 
 
 STAGE = Stage("evaluate", ("model", "rubric", "evaluation", *SAMPLING, "curation", "preference"), _inputs)

@@ -132,7 +132,7 @@ def test_a_gate_is_a_number_or_a_table_over_the_defaults(tmp_path: Path) -> None
     ("toml", "words"),
     [
         ("leak_rat = 0.1", "no gate is called 'leak_rat'; did you mean leak_rate?"),
-        ("zzz = 0.1", "no gate is called 'zzz'; there are p90_tokens, all_rules, lead, leak_rate"),
+        ("zzz = 0.1", "no gate is called 'zzz'; there are p90_tokens, all_rules, lead, against_release"),
         ("leak_rate = { bond = 0.1 }", "[evaluation] gates.leak_rate.bond is unknown; did you mean bound?"),
         ('leak_rate = "much"', "[evaluation] gates.leak_rate.bound: "),
         ('leak_rate = { direction = "above" }', "[evaluation] gates.leak_rate.direction: "),

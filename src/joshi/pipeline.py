@@ -7,7 +7,7 @@ that was interrupted has no manifest and runs again; training goes on from its l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,16 +58,22 @@ def steps(plan: Plan) -> list[Step]:
         Step(export.STAGE, export.run),
         Step(evaluation.STAGE, evaluation.run),
         Step(record.DEPLOY, record.run_deploy),
-        Step(record.SMOKE, record.run_smoke),
         Step(record.RECORD, record.run_record),
     ]
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> tuple[list[Result], JoshiError | None]:
     """Run what is not current, in order, up to the first refusal or error, which is returned with the results."""
+    return run_steps(steps(plan), plan, workspace, progress)
+
+
+def run_steps(
+    going: Sequence[Step], plan: Plan, workspace: Workspace, progress: Progress
+) -> tuple[list[Result], JoshiError | None]:
+    """As `run`, for some of the stages."""
     results: list[Result] = []
-    for number, step in enumerate(plan_steps := steps(plan), 1):
-        progress.head(f"[{number}/{len(plan_steps)}] {step.stage.name}")
+    for number, step in enumerate(going, 1):
+        progress.head(f"[{number}/{len(going)}] {step.stage.name}")
         started = time.monotonic()
         try:
             manifest = step.stage.current(plan, workspace)

@@ -47,6 +47,11 @@ class Workspace:
         return self.curation / "candidates.jsonl"
 
     @property
+    def feedback_candidates(self) -> Path:
+        """Better answers that people sent from production, waiting for review like any candidate."""
+        return self.curation / "feedback.jsonl"
+
+    @property
     def rejected(self) -> Path:
         return self.curation / "rejected.jsonl"
 
@@ -97,6 +102,15 @@ class Workspace:
     def model(self, model: str) -> Path:
         return self.root / "models" / f"{model}.gguf"
 
+    def released_model(self) -> Path | None:
+        """The model file of the release in use, whatever its state; None if nothing is deployed or it is gone."""
+        try:
+            identity = (self.releases / "current").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        found = sorted((self.releases / identity).glob("*.gguf")) if identity.replace("-", "").isalnum() else []
+        return found[0] if len(found) == 1 and not found[0].stem.endswith("-adapter") else None
+
     def manifest_path(self, stage: str) -> Path:
         return self.private / "manifests" / f"{stage.replace(' ', '-')}.json"
 
@@ -108,10 +122,14 @@ class Workspace:
             return f"outside:{path.name}"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace for one writing command; another process is told who holds it."""
+    def lock(self, what: str = "lock") -> Iterator[None]:
+        """Hold the workspace for one writing command; another process is told who holds it.
+
+        `what` is another lock than the usual one, for a command that writes only its own files and must not wait for
+        hours of training.
+        """
         make_folder(self.private)
-        path = self.private / "lock"
+        path = self.private / what
         try:
             held = path.open("a+", encoding="utf-8")
         except OSError as error:

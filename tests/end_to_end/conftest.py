@@ -54,6 +54,29 @@ toxic_rate = { bound = 1.1, minimum = 1 }
 general_loss = { bound = 10, minimum = 1 }
 quantization_kl = { bound = 10, minimum = 1 }
 quantization_rules = { bound = -1, minimum = 1 }
+[release]
+target = "embedded"
+agents_json = "schema"
+[monitoring]
+draws = 1
+release_draws = 2
+"""
+# What Python runs first in every process of the run: a connection to anywhere but this machine is noted and refused.
+GUARD = """
+import os, socket
+
+def guarded(real):
+    def connect(self, address, *rest):
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if self.family != socket.AF_UNIX and not str(host).startswith(("127.", "::1", "localhost")):
+            with open(os.environ["JOSHI_TEST_CALLS"], "a") as calls:
+                calls.write(f"{address}\\n")
+            raise OSError(101, "Network is unreachable")
+        return real(self, address, *rest)
+    return connect
+
+socket.socket.connect = guarded(socket.socket.connect)
+socket.socket.connect_ex = guarded(socket.socket.connect_ex)
 """
 SECONDS = 1800  # a hang is meant, not a slow machine
 
@@ -62,6 +85,7 @@ SECONDS = 1800  # a hang is meant, not a slow machine
 class Finished:
     root: Path
     killed_after: str
+    called: str  # addresses outside this machine that the run tried to reach
     second: dict[str, Any]
     second_log: str
 
@@ -70,7 +94,9 @@ def command(root: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "joshi", "--workspace", str(root), *arguments]
 
 
-def joshi(root: Path, *arguments: str, file_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
+def joshi(
+    root: Path, *arguments: str, file_bytes: int | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one command; with `file_bytes` the system refuses to let any file grow larger, as a full disk does."""
 
     def limit() -> None:
@@ -78,8 +104,9 @@ def joshi(root: Path, *arguments: str, file_bytes: int | None = None) -> subproc
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
     return subprocess.run(
-        command(root, *arguments), capture_output=True, text=True, check=False, timeout=SECONDS, preexec_fn=limit
-    )
+        command(root, *arguments), capture_output=True, text=True, check=False, timeout=SECONDS, preexec_fn=limit,
+        env=environment,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +118,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     lines = (EXAMPLE / "transcripts" / "chats.jsonl").read_text(encoding="utf-8").splitlines()[::8]
     (root / "transcripts" / "chats.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
-    first = subprocess.Popen(command(root, "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    guard, calls = root.parent / "guard", root.parent / "calls"
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(GUARD, encoding="utf-8")
+    guarded = {**os.environ, "PYTHONPATH": str(guard), "JOSHI_TEST_CALLS": str(calls)}
+    first = subprocess.Popen(
+        command(root, "run"), env=guarded, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + SECONDS
     while not list(root.glob(".joshi/checkpoints/sft-*/checkpoint-*/trainer_state.json")):
         assert first.poll() is None, first.stderr.read() if first.stderr else ""
@@ -100,6 +133,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     partial = [path.name for path in root.rglob("*.partial") if path.is_file() and path.suffix == ".gguf"]
-    second = joshi(root, "run", "--json")
+    second = joshi(root, "run", "--json", environment=guarded)
     assert second.returncode == 0, second.stderr
-    return Finished(root, ",".join(partial), json.loads(second.stdout), second.stderr)
+    called = calls.read_text(encoding="utf-8") if calls.exists() else ""
+    return Finished(root, ",".join(partial), called, json.loads(second.stdout), second.stderr)

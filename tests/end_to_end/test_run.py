@@ -29,6 +29,10 @@ def test_a_killed_run_goes_on_where_it_stopped(finished: Finished) -> None:
     assert finished.killed_after == ""
 
 
+def test_the_whole_run_calls_nobody_outside_this_machine(finished: Finished) -> None:
+    assert finished.called == ""
+
+
 def test_nothing_runs_twice(finished: Finished) -> None:
     again = joshi(finished.root, "run", "--json")
     assert again.returncode == 0
@@ -152,9 +156,31 @@ def test_the_release_switched_one_variable_and_says_that_nobody_reviewed(finishe
 
 def test_the_plan_is_remembered(finished: Finished) -> None:
     plans = json.loads(joshi(finished.root, "plan", "list").stdout)
-    assert [plan["tags"] for plan in plans] == [["release"], ["dataset"]]
-    assert plans[0]["metadata"]["deployment_status"] == "deployed"
+    assert [plan["tags"] for plan in plans] == [["release"], ["release"], ["dataset"]]
+    assert [plan["metadata"].get("deployment_status") for plan in plans] == ["deployed", "planned", None]
     assert plans[0]["metadata"]["dataset_counts"]["sft"] > 0
+
+
+def test_the_days_after_a_release(finished: Finished, tmp_path: Path) -> None:
+    """A day's check, whether a training is due, the dashboard, and back to what was there before."""
+    root = tmp_path / "workspace"
+    shutil.copytree(finished.root, root)
+    checked = joshi(root, "drift", "--json")
+    assert checked.returncode in (0, 3), checked.stderr
+    verdict = json.loads(checked.stdout)
+    assert verdict["verdict"] == "insufficient data"  # three held-out conversations tell nothing, and it says so
+    due = joshi(root, "retrain", "--if-due", "--json")
+    assert (due.returncode, json.loads(due.stdout)["due"]) == (0, False)
+    page = tmp_path / "page.html"
+    assert joshi(root, "dashboard", "--write", str(page)).returncode == 0
+    (release,) = json.loads(joshi(root, "releases", "--json").stdout)
+    assert release["id"] in page.read_text(encoding="utf-8")
+    assert "insufficient data" in page.read_text(encoding="utf-8")
+    back = joshi(root, "rollback")
+    assert back.returncode == 0, back.stderr
+    assert (root / ".env").read_text(encoding="utf-8") == "# models\nOTHER='kept'\nLLM_DEFAULT_MODEL=phi4\n"
+    learned = json.loads(joshi(root, "memory", "search", "rolled back").stdout)
+    assert any("rolled back to what was there before" in str(one["payload"]) for one in learned)
 
 
 def test_answer_prints_a_reply_with_findings(finished: Finished, tmp_path: Path) -> None:

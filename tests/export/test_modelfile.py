@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from joshi.errors import JoshiError
-from joshi.export.modelfile import modelfile
+from joshi.export.modelfile import modelfile, serving
 from joshi.plan import Plan
 from joshi.prompt import ChatTokenizer
 from joshi.schema import Message, Role
@@ -124,7 +124,7 @@ def template_in(text: str) -> str:
 @pytest.mark.parametrize("family", [*FAMILIES, "smollm2"])
 def test_ollamas_prompt_is_the_bases_own(family: str, tokenizer: ChatTokenizer) -> None:
     one = tokenizer if family == "smollm2" else ChatTokenizer(tokenizer.tokenizer, *FAMILIES[family])
-    template = template_in(modelfile(Plan(), one, "./m.gguf"))
+    template = template_in(modelfile(serving(Plan(), one), "./m.gguf"))
     for messages in TALKS:
         if family == "llama3":  # it trims contents, which Go's template cannot: Joshi's prompts have no blanks around
             messages = [m.model_copy(update={"content": m.content.strip()}) for m in messages]
@@ -136,7 +136,7 @@ def test_ollamas_prompt_is_the_bases_own(family: str, tokenizer: ChatTokenizer) 
 
 def test_phi4s_separator_is_kept(tokenizer: ChatTokenizer) -> None:
     phi4 = ChatTokenizer(tokenizer.tokenizer, *FAMILIES["phi4"])
-    assert "<|im_start|>{{ .Role }}<|im_sep|>{{ .Content }}<|im_end|>" in modelfile(Plan(), phi4, "./m.gguf")
+    assert "<|im_start|>{{ .Role }}<|im_sep|>{{ .Content }}<|im_end|>" in modelfile(serving(Plan(), phi4), "./m.gguf")
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_phi4s_separator_is_kept(tokenizer: ChatTokenizer) -> None:
     ],
 )
 def test_an_answer_stops_where_its_turn_ends(family: str, stops: list[str], tokenizer: ChatTokenizer) -> None:
-    lines = modelfile(Plan(), ChatTokenizer(tokenizer.tokenizer, *FAMILIES[family]), "./m.gguf").splitlines()
+    lines = modelfile(serving(Plan(), ChatTokenizer(tokenizer.tokenizer, *FAMILIES[family])), "./m.gguf").splitlines()
     assert [line for line in lines if line.startswith("PARAMETER stop")] == [f'PARAMETER stop "{s}"' for s in stops]
 
 
 def test_modelfile_carries_what_ollama_would_guess_wrong(tokenizer: ChatTokenizer) -> None:
-    text = modelfile(Plan(), tokenizer, "./m.gguf")
+    text = modelfile(serving(Plan(), tokenizer), "./m.gguf")
     lines = text.splitlines()
     assert lines[0] == "FROM ./m.gguf"
     assert "PARAMETER temperature 0.2" in lines
@@ -163,7 +163,7 @@ def test_modelfile_carries_what_ollama_would_guess_wrong(tokenizer: ChatTokenize
 
 
 def test_the_adapter_form_names_the_base_and_the_adapter(tokenizer: ChatTokenizer) -> None:
-    lines = modelfile(Plan(), tokenizer, "phi4:14b", "./m-adapter.gguf").splitlines()
+    lines = modelfile(serving(Plan(), tokenizer), "phi4:14b", "./m-adapter.gguf").splitlines()
     assert lines[:2] == ["FROM phi4:14b", "ADAPTER ./m-adapter.gguf"]
 
 
@@ -178,4 +178,4 @@ def test_the_adapter_form_names_the_base_and_the_adapter(tokenizer: ChatTokenize
 )
 def test_a_template_that_is_no_sequence_of_like_turns_is_refused(template: str, tokenizer: ChatTokenizer) -> None:
     with pytest.raises(JoshiError, match="none can be derived for Ollama"):
-        modelfile(Plan(), ChatTokenizer(tokenizer.tokenizer, template, "<|im_end|>"), "./m.gguf")
+        modelfile(serving(Plan(), ChatTokenizer(tokenizer.tokenizer, template, "<|im_end|>")), "./m.gguf")

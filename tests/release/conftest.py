@@ -1,26 +1,17 @@
-"""Models that llama.cpp really runs: SmolLM2 from its package, and tiny ones with its tokenizer."""
+"""Models that llama.cpp really runs, and what a deploy finds in a workspace."""
 
 import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 
 from joshi.plan import Plan
+from joshi.release.targets import Target, target_of
 from joshi.workspace import Workspace, sha256_file, write_json
 
-WIDTH = 64
-TINY = {
-    "llama.block_count": 1,
-    "llama.embedding_length": WIDTH,
-    "llama.feed_forward_length": WIDTH,
-    "llama.attention.head_count": 1,
-    "llama.attention.head_count_kv": 1,
-    "llama.rope.dimension_count": WIDTH,
-}
+from .reciting import GOOD, write_reciting
 
 
 @pytest.fixture(scope="session")
@@ -34,37 +25,19 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three models of one random layer each; they differ in their bytes and answer nonsense at once."""
+    """Three models that answer every supplier well; they differ in their bytes."""
     folder = tmp_path_factory.mktemp("models")
-    fields = gguf.GGUFReader(smollm2).fields
-    return [_write_tiny(folder / f"{seed}.gguf", fields, seed) for seed in range(3)]
-
-
-def _write_tiny(path: Path, fields: dict[str, gguf.ReaderField], seed: int) -> Path:
-    writer = gguf.GGUFWriter(path, "llama")
-    for name, field in fields.items():
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
-            continue
-        inner = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, TINY.get(name, field.contents()), field.types[0], inner)
-    random = np.random.default_rng(seed)
-    n_tokens = len(fields["tokenizer.ggml.tokens"].contents())
-    matrix = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
-    shapes = {"token_embd": (n_tokens, WIDTH)} | {f"blk.0.{name}": (WIDTH, WIDTH) for name in matrix}
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", random.normal(0, 0.05, shape).astype(np.float16))
-    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
-        writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return [write_reciting(folder / f"{seed}.gguf", GOOD, smollm2, seed) for seed in range(3)]
 
 
 @pytest.fixture
 def plan() -> Plan:
-    return Plan.model_validate({"release": {"num_ctx": 1024}})
+    return Plan.model_validate({"release": {"num_ctx": 1024, "target": "embedded", "agents": []}})
+
+
+@pytest.fixture
+def target(plan: Plan, workspace: Workspace) -> Target:
+    return target_of(plan, workspace, {})
 
 
 @pytest.fixture
@@ -75,24 +48,24 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def export(workspace: Workspace, plan: Plan) -> Callable[..., Path]:
     """Put a model where the export stage leaves it, with an evaluation of its bytes."""
+    return lambda model, verdict="pass": put_model(workspace, plan, model, verdict)
 
-    def put(model: Path, verdict: str = "pass") -> Path:
-        target = workspace.model(plan.model.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(model.read_bytes())
-        report = {
-            "verdict": verdict,
-            "model_sha256": sha256_file(target),
-            "plan_sha256": plan.sha256(),
-            "gates": [{"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}],
-            "dataset": {"name": "phi4_humanization", "version": 1, "sha256": "ab" * 32, "train": 180},
-            "reviewed": "reviewed by Ada",
-            "systems": {},
-        }
-        write_json(workspace.evaluation_report / "report.json", report)
-        return target
 
-    return put
+def put_model(workspace: Workspace, plan: Plan, model: Path, verdict: str = "pass") -> Path:
+    target = workspace.model(plan.model.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(model.read_bytes())
+    report = {
+        "verdict": verdict,
+        "model_sha256": sha256_file(target),
+        "plan_sha256": plan.sha256(),
+        "gates": [{"name": "p90_tokens", "measured": 90, "bound": 160, "required": True, "verdict": verdict}],
+        "dataset": {"name": "phi4_humanization", "version": 1, "sha256": "ab" * 32, "train": 180},
+        "reviewed": "reviewed by Ada",
+        "systems": {},
+    }
+    write_json(workspace.evaluation_report / "report.json", report)
+    return target
 
 
 def snapshot(workspace: Workspace) -> dict[str, str]:

@@ -36,18 +36,18 @@ def served() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def test_a_server_says_its_version(served: tuple[str, list[bytes]]) -> None:
-    assert version({"OLLAMA_HOST": served[0]}) == "0.34.2"
+    assert version(f"http://{served[0]}") == "0.34.2"
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b"nonsense", b'{"version": 3}', b"\xff"])
 def test_what_is_no_version_is_none(answer: bytes, served: tuple[str, list[bytes]]) -> None:
     served[1][0] = answer
-    assert version({"OLLAMA_HOST": served[0]}) is None
+    assert version(f"http://{served[0]}") is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no such host", "http://[::"])
 def test_no_server_is_none(host: str) -> None:
-    assert version({"OLLAMA_HOST": host}) is None
+    assert version(address({"OLLAMA_HOST": host})) is None
 
 
 @pytest.mark.parametrize(

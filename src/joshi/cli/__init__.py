@@ -13,7 +13,21 @@ from typer import rich_utils
 from typer.exceptions import TyperException
 
 from joshi import __version__
-from joshi.cli import attacks, bases, benchmark, data, judging, memorised, models, operations, plans, review, whole
+from joshi.cli import (
+    attacks,
+    bases,
+    benchmark,
+    data,
+    judging,
+    memorised,
+    models,
+    monitoring,
+    operations,
+    plans,
+    review,
+    tracking,
+    whole,
+)
 from joshi.cli.session import err, open_session, plain
 from joshi.errors import JoshiError, PlanError
 from joshi.workspace import explain
@@ -30,7 +44,9 @@ judging.add_to(app)
 benchmark.add_to(app)
 memorised.add_to(app)
 operations.add_to(app)
+monitoring.add_to(app)
 plans.add_to(app)
+tracking.add_to(app)
 
 
 @app.callback()

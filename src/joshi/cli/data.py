@@ -136,13 +136,19 @@ def forget(
     """Delete a person's samples from every version; what remains becomes a new one."""
     current = session(context)
     plan, workspace = current.plan, current.workspace
+    from joshi.curation.fingerprints import fingerprints, load_key
+    from joshi.monitoring import heard
+
     with workspace.lock():
-        found = forgetting.find(people, plan, workspace)
+        prints = set(fingerprints(load_key(workspace), people))
+        n_heard = heard.count(prints, workspace)
+        found = forgetting.find(people, plan, workspace, elsewhere=n_heard)
         runs = [
             str(path.relative_to(workspace.root)) for path in forgetting.trained_on(found.versions, plan, workspace)
         ]
-        report = found.report() | {"trained": runs, "new_version": None}
+        report = found.report() | {"trained": runs, "new_version": None, "production_answers": n_heard}
         if not dry_run:
+            heard.forget(prints, workspace)
             newest = forgetting.forget(found, reason, plan, workspace)
             report["new_version"] = newest.version if newest else None
             with open_memory(plan, workspace) as memory:
@@ -158,6 +164,8 @@ def forget(
         return
     verb = "would be" if dry_run else "were"
     out.print(f"{len(found.samples)} samples of {len(found.conversations)} conversations {verb} deleted")
+    if n_heard:
+        out.print(f"  and {n_heard} answers and opinions from production")
     for version, n in found.versions.items():
         out.print(
             f"  {n} from v{version}"

@@ -111,7 +111,7 @@ def run_export(
     with current.workspace.lock():
         print_json(run(current.plan, current.workspace, current.progress).metrics)
     if adapter:
-        current.progress.say(_where_to_serve(ollama.version(os.environ)))
+        current.progress.say(_where_to_serve(ollama.version(ollama.address(os.environ))))
 
 
 def _where_to_serve(found: str | None) -> str:

@@ -139,9 +139,7 @@ def headline(result: dict[str, Any]) -> str:
         case "evaluate":
             return f"verdict: {m['verdict']}"
         case "deploy":
-            return f"{m['release']}, {m['reviewed']}"
-        case "smoke":
-            return f"{m['passed']} checks, {m['tokens_per_second']:.0f} tokens/s"
+            return f"{m['release']}, {m['reviewed']}; {m['checks']} checks, {m['tokens_per_second']:.0f} tokens/s"
         case _:
             return "in the memory"
 

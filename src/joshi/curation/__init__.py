@@ -227,14 +227,15 @@ def approve_automatically(sample: Sample) -> Sample:
 
 
 def load_candidates(workspace: Workspace) -> list[Sample]:
-    """What curation kept.
+    """What curation kept, and the better answers that came from production.
 
     Raises:
         JoshiError: curation has not run.
     """
     if not workspace.candidates.exists():
         raise JoshiError(f"{workspace.candidates} does not exist; run 'joshi curate' first")
-    return list(read_records(workspace.candidates, Sample))
+    sent = workspace.feedback_candidates
+    return [*read_records(workspace.candidates, Sample), *(read_records(sent, Sample) if sent.exists() else ())]
 
 
 def load_rejected(workspace: Workspace) -> list[Rejected]:

@@ -17,7 +17,7 @@ from joshi.base.find import find_base
 from joshi.errors import GateRefused
 from joshi.export import sft_gguf
 from joshi.generate import Request, Sampling, generate, seed_of
-from joshi.plan import Plan
+from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.rubric import Rubric
@@ -41,7 +41,7 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     return [*datasets.current_files(plan, workspace), *_models(plan, workspace).values(), *chosen]
 
 
-STAGE = Stage("preference pairs", ("model", "rubric", "curation", "sft", "preference", "release"), _inputs)
+STAGE = Stage("preference pairs", ("model", "rubric", "curation", "sft", "preference", *SAMPLING), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:

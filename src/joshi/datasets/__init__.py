@@ -57,7 +57,8 @@ class Split:
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     # Whoever asks whether the version is current, or begins it, asks what people decided anew.
     review.refresh(plan, workspace)
-    return [workspace.candidates, *(path for path in (workspace.rejected, workspace.decisions) if path.exists())]
+    others = (workspace.rejected, workspace.feedback_candidates, workspace.decisions)
+    return [workspace.candidates, *(path for path in others if path.exists())]
 
 
 STAGE = Stage("dataset freeze", ("curation",), _inputs)

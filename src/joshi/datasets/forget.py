@@ -57,11 +57,14 @@ class Found:
         }
 
 
-def find(people: Sequence[str], plan: Plan, workspace: Workspace) -> Found:
+def find(people: Sequence[str], plan: Plan, workspace: Workspace, elsewhere: int = 0) -> Found:
     """The samples made from conversations in which one of these names, addresses or numbers was masked.
 
+    Args:
+        elsewhere: how many records outside the datasets are theirs; then no sample need be.
+
     Raises:
-        JoshiError: the key is missing, or no sample carries the fingerprints.
+        JoshiError: the key is missing, or nothing carries the fingerprints.
     """
     found = Found(fingerprints(load_key(workspace), people))
     folder = workspace.dataset(plan.curation.dataset)
@@ -69,11 +72,12 @@ def find(people: Sequence[str], plan: Plan, workspace: Workspace) -> Found:
         path = folder / f"sft_v{manifest.version}.jsonl"
         if path.exists() and (n := found.take(read_records(path, Sample))):
             found.versions[manifest.version] = n
-    if workspace.candidates.exists():
-        found.candidates += found.take(read_records(workspace.candidates, Sample))
+    for path in (workspace.candidates, workspace.feedback_candidates):
+        if path.exists():
+            found.candidates += found.take(read_records(path, Sample))
     if workspace.rejected.exists():
         found.candidates += found.take(item.sample for item in read_records(workspace.rejected, Rejected))
-    if not found.samples:
+    if not found.samples and not elsewhere:
         raise JoshiError(
             f"no sample was made from a conversation with {', '.join(people)}; give the name as the transcripts "
             "write it, or the mail address; nothing was changed"
@@ -109,9 +113,10 @@ def _remember(found: Found, reason: str, workspace: Workspace) -> None:
 
 
 def _clear_curation(found: Found, workspace: Workspace) -> None:
-    if workspace.candidates.exists():
-        kept = [s for s in read_records(workspace.candidates, Sample) if s.id not in found.samples]
-        write_text(workspace.candidates, to_jsonl(kept))
+    for path in (workspace.candidates, workspace.feedback_candidates):
+        if path.exists():
+            kept = [s for s in read_records(path, Sample) if s.id not in found.samples]
+            write_text(path, to_jsonl(kept))
     if workspace.rejected.exists():
         left = [r for r in read_records(workspace.rejected, Rejected) if r.sample.id not in found.samples]
         write_text(workspace.rejected, to_jsonl(left))

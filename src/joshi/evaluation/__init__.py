@@ -18,7 +18,7 @@ from joshi.evaluation.page import write_page
 from joshi.evaluation.report import assemble, brief, number, side_by_side
 from joshi.evaluation.systems import Answered, System, answer_all, systems
 from joshi.evaluation.toxicity import THRESHOLD, scorer
-from joshi.plan import Plan
+from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import messages_for
 from joshi.rubric import Rubric
@@ -38,10 +38,11 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     if plan.preference.method != "none":
         models.append(export.sft_gguf(workspace))
     texts = (redteam.FOLDER, *(bench.FOLDERS if plan.evaluation.benchmark else ()))
-    return [*models, *datasets.current_files(plan, workspace), *sorted(p for f in texts for p in f.glob("*.jsonl"))]
+    told = sorted(p for f in texts for p in f.glob("*.jsonl"))
+    return [*models, *datasets.current_files(plan, workspace), *told, *recorded.reports(workspace)]
 
 
-STAGE = Stage("evaluate", ("model", "rubric", "evaluation", "release", "curation", "preference"), _inputs)
+STAGE = Stage("evaluate", ("model", "rubric", "evaluation", *SAMPLING, "curation", "preference"), _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -63,6 +64,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     gates = [
         *measured.quality_gates(found["systems"]["shipped"], plan),
         *measured.lead_gates(answered, labels, plan),
+        *measured.release_gate(answered),
     ]
     shipped = compared["shipped"].model
     talks = redteam.play(shipped, plan, rubric.tokenizer, workspace.cache, progress)
@@ -156,7 +158,7 @@ def _quantisation(
     made_from = export.STAGE.hashes(plan, workspace)
     messages = [messages_for(sample, shipped.system.system_prompt) for sample in samples]
     asked = [[message.model_dump() for message in chat] for chat in messages]
-    sections = plan.sha256("release", "evaluation.max_tokens", "export")
+    sections = plan.sha256(*SAMPLING, "evaluation.max_tokens", "export")
     known = likelihood.kept(workspace.cache, ["quantised", made_from, sha256_file(model), sections, asked], compare)
     answers = [Completion.model_validate(answer) for answer in known["answers"]]
     full = Answered(shipped.system, answers, [rubric.check(a.answer, s) for a, s in zip(answers, samples, strict=True)])

@@ -52,7 +52,7 @@ def difference(one: Sequence[bool], other: Sequence[bool]) -> dict[str, float]:
     first, second = sum(one) - both, sum(other) - both
     neither = n - both - first - second
     p, q = sum(one) / n, sum(other) / n
-    (l1, u1), (l2, u2) = _wilson(sum(one), n), _wilson(sum(other), n)
+    (l1, u1), (l2, u2) = wilson(sum(one), n), wilson(sum(other), n)
     spread = math.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
     phi = _correlation(both * neither, first * second, n) / spread if spread else 0.0
     return {
@@ -89,7 +89,8 @@ def token_overlap(answer: str, reference: str) -> float:
     return 2 * shared / (one.total() + other.total()) if shared else 0.0
 
 
-def _wilson(passed: int, n: int) -> tuple[float, float]:
+def wilson(passed: int, n: int) -> tuple[float, float]:
+    """A share's 95% interval (Wilson 1927)."""
     z = 1.959964
     p = passed / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)

@@ -7,7 +7,7 @@ from typing import Any
 
 from joshi.evaluation.gates import Measured
 from joshi.evaluation.measure import difference
-from joshi.evaluation.systems import BASELINES, Answered
+from joshi.evaluation.systems import BASELINES, RELEASED, Answered
 from joshi.plan import Plan
 from joshi.plan_gates import MEANING
 
@@ -40,6 +40,16 @@ def lead_gates(answered: Mapping[str, Answered], labels: Mapping[str, str], plan
                 )
             )  # fmt: skip
     return rows
+
+
+def release_gate(answered: Mapping[str, Answered]) -> list[Measured]:
+    """The shipped model against the one in use, on every rule at once; the same samples, so paired."""
+    if RELEASED not in answered:
+        return []
+    shipped = answered["shipped"]
+    change = difference(shipped.passes(), answered[RELEASED].passes())
+    text = f"answers that pass every rule, against {answered[RELEASED].system.label}"
+    return [Measured("against_release", text, change["rate"], change["low"], change["high"], len(shipped.answers))]
 
 
 def leak_gate(attacks: Json) -> Measured:

@@ -2,70 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import textwrap
-import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-SYSTEMS = ("base", "base_with_rules", "sft", "shipped")  # the order in every plot and table
+from joshi.evaluation.drawing import (
+    CARD,
+    COLOURS,
+    INK,
+    SOFT,
+    SYSTEMS,
+    WIDE,
+    Plot,
+    both_widths,
+    new_axes,
+    new_figure,
+    note,
+    shorten,
+)
 
-# matplotlib draws in these colours; each becomes a CSS variable of the page, light or dark.
-INK, SOFT, LINE, CARD = "#010101", "#010102", "#010103", "#010104"
-COLOURS = dict(zip(SYSTEMS, ("#010105", "#010106", "#010107", "#010108"), strict=True))
-CSS = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"} | {
-    colour: f"--{name.replace('_', '-')}" for name, colour in COLOURS.items()
-}
-
-WIDE, NARROW = 960, 336  # px; the page shows one of the two, so letters stay readable on a telephone
 BAR, ROW = 21, 62  # px for one system in a group of bars, and in the histograms
 PERCENT = 1.37  # where the figures end that stand in a column right of the bars; 1 is 100%
 BINS = 48  # most histogram bins over the whole axis
 
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "joshi",
-    "text.parse_math": False,  # a price such as $5 in a label is no formula
-    "font.family": ["DejaVu Sans"],  # inside matplotlib: the same measurements on every machine
-    "font.size": 12.5,
-    "text.color": INK,
-    "axes.labelcolor": SOFT,
-    "axes.edgecolor": LINE,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
-
-
 Series = tuple[str, list[float], list[float], str, str]  # label, steps, values, colour, marker
-
-
-@dataclass(frozen=True)
-class Plot:
-    """The same picture drawn twice: for a page at least 860 px wide, and for a telephone."""
-
-    wide: Markup
-    narrow: Markup
 
 
 def present(report: dict[str, Any]) -> list[str]:
@@ -80,13 +44,13 @@ def words(rule: str) -> str:
 def rules_plot(report: dict[str, Any]) -> Plot:
     """For each rule one bar per system: the share of answers that follow it, with its 95% interval."""
     label = "Bars: the share of answers that follow each rule, for each system, with 95% intervals"
-    return _both("rules", label, lambda width: _rules(report, width))
+    return both_widths("rules", label, lambda width: _rules(report, width))
 
 
 def lengths_plot(report: dict[str, Any]) -> Plot:
     """For each system a histogram of answer lengths in tokens, with the gate and the limit as lines."""
     label = "Histograms: answer length in tokens for each system, with the P90 gate and the length limit"
-    return _both("lengths", label, lambda width: _lengths(report, width))
+    return both_widths("lengths", label, lambda width: _lengths(report, width))
 
 
 def curves_plot(report: dict[str, Any]) -> Plot:
@@ -94,7 +58,7 @@ def curves_plot(report: dict[str, Any]) -> Plot:
     label = "Lines: training loss over the optimizer steps, and the answers sampled on the way" + (
         "; the same, accuracy and margin of preference training" if report["curves"]["preference"] else ""
     )
-    return _both("curves", label, lambda width: _curves(report["curves"], width))
+    return both_widths("curves", label, lambda width: _curves(report["curves"], width))
 
 
 def _rules(report: dict[str, Any], width: int) -> Figure:
@@ -106,11 +70,11 @@ def _rules(report: dict[str, Any], width: int) -> Figure:
     head, foot = 32, 26
     panel = (width - names - gap * (columns - 1)) / columns
     inner = BAR * len(systems) + 4
-    figure = _figure(width, rows * (head + inner) + foot)
-    labels = [_short(report["systems"][name]["label"], 26, lines=1) for name in systems]
+    figure = new_figure(width, rows * (head + inner) + foot)
+    labels = [shorten(report["systems"][name]["label"], 26, lines=1) for name in systems]
     for index, rule in enumerate(rules):
         row, column = divmod(index, columns)
-        axes = _axes(figure, names + column * (panel + gap), head + row * (head + inner), panel, inner)
+        axes = new_axes(figure, names + column * (panel + gap), head + row * (head + inner), panel, inner)
         axes.set_title("every rule at once" if rule == "all_rules" else words(rule), pad=7)
         for place, name in enumerate(systems):
             values = report["systems"][name]
@@ -151,24 +115,24 @@ def _lengths(report: dict[str, Any], width: int) -> Figure:
     end = (int(longest) // step + 1) * step
     edges = [step * index for index in range(end // step + 1)]
     left, head, foot, title = (206, 22, 46, 12) if width == WIDE else (22, 16, 46, 34)
-    figure = _figure(width, head + len(systems) * (ROW + title) + foot)
+    figure = new_figure(width, head + len(systems) * (ROW + title) + foot)
     panels: list[Axes] = []
     for place, name in enumerate(systems):
         tokens, label = report["systems"][name]["tokens"], report["systems"][name]["label"]
         top = head + title + place * (ROW + title)
-        axes = _axes(figure, left, top, width - left - 14, ROW)
+        axes = new_axes(figure, left, top, width - left - 14, ROW)
         axes.hist(tokens["values"], bins=edges, color=COLOURS[name], rwidth=0.88)
         if tokens["p90"] is not None:
             axes.plot(tokens["p90"], 0, marker="^", markersize=8, color=INK, clip_on=False, zorder=5)
         text = f"P50 {_tokens(tokens['p50'])}, P90 {_tokens(tokens['p90'])}"
         if width == WIDE:
-            name = _short(label, 21)
-            _note(axes, 0, ROW - 4, name, fontweight="bold", va="top", shift=-left)
-            _note(axes, 0, ROW - 23 - 16 * name.count("\n"), text, color=SOFT, va="top", shift=-left)
+            name = shorten(label, 21)
+            note(axes, 0, ROW - 4, name, fontweight="bold", va="top", shift=-left)
+            note(axes, 0, ROW - 23 - 16 * name.count("\n"), text, color=SOFT, va="top", shift=-left)
         else:
-            name = _short(label, 25, lines=1)
-            _note(axes, 0, ROW + 5, name, fontweight="bold", va="bottom", shift=-left)
-            _note(axes, 1, ROW + 5, text, color=SOFT, va="bottom", ha="right")
+            name = shorten(label, 25, lines=1)
+            note(axes, 0, ROW + 5, name, fontweight="bold", va="bottom", shift=-left)
+            note(axes, 1, ROW + 5, text, color=SOFT, va="bottom", ha="right")
         axes.set_xlim(0, end)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(8 if width == WIDE else 4))
@@ -198,10 +162,10 @@ def _curves(curves: dict[str, Any], width: int) -> Figure:
     columns = min(2, len(panels)) if width == WIDE else 1
     left, gap, head, inner, foot = 52, 66, 36, 170, 48
     panel = (width - left - gap * (columns - 1) - 10) / columns
-    figure = _figure(width, math.ceil(len(panels) / columns) * (head + inner + foot))
+    figure = new_figure(width, math.ceil(len(panels) / columns) * (head + inner + foot))
     for index, (title, series, kept) in enumerate(panels):
         row, column = divmod(index, columns)
-        axes = _axes(figure, left + column * (panel + gap), head + row * (head + inner + foot), panel, inner)
+        axes = new_axes(figure, left + column * (panel + gap), head + row * (head + inner + foot), panel, inner)
         _lines(axes, series)
         axes.set_title(title, x=-left / panel, pad=12)
         axes.set_xlabel("optimizer step")
@@ -215,7 +179,7 @@ def _curves(curves: dict[str, Any], width: int) -> Figure:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         if title.endswith("accuracy"):
             axes.axhline(0.5, color=SOFT, linewidth=1.3, linestyle=(0, (5, 3)))
-            _note(axes, 1, inner * 0.5 / 1.04 - 3, "guessing", color=SOFT, ha="right", va="top")
+            note(axes, 1, inner * 0.5 / 1.04 - 3, "guessing", color=SOFT, ha="right", va="top")
     return figure
 
 
@@ -257,21 +221,6 @@ def _lines(axes: Axes, series: list[Series]) -> None:
     axes.grid(axis="y", linewidth=1)
 
 
-def _figure(width: int, height: float) -> Figure:
-    return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")  # at 72 dpi a point is a pixel
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place counted in px from the upper left corner, as a page counts."""
-    across, down = figure.get_size_inches() * 72
-    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
-
-
-def _note(axes: Axes, x: float, y: float, text: str, shift: float = 0, **style: Any) -> None:
-    """Text at a share `x` of the axes' width moved by `shift` px, and `y` px above the axes' foot."""
-    axes.annotate(text, (x, 0), (shift, y), "axes fraction", "offset points", annotation_clip=False, **style)
-
-
 def _bin_tokens(longest: float) -> int:
     """The smallest bin width of 5, 10, 20, 40, … tokens with which `longest` needs at most BINS bins."""
     size = 5
@@ -282,54 +231,3 @@ def _bin_tokens(longest: float) -> int:
 
 def _tokens(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
-
-
-def _short(label: str, letters: int, lines: int = 2) -> str:
-    wrapped = textwrap.wrap(label, letters, break_on_hyphens=False)
-    if len(wrapped) > lines:
-        rest = " ".join(wrapped[lines - 1 :])
-        wrapped[lines - 1 :] = [rest[: letters - 1].rstrip() + "…"]
-    return "\n".join(wrapped)
-
-
-def _both(name: str, label: str, draw: Callable[[int], Figure]) -> Plot:
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc changes no report
-        matplotlib.rcParams.update(STYLE)
-        wide, narrow = (_svg(draw(width), f"{name}-{width}", label) for width in (WIDE, NARROW))
-    return Plot(wide, narrow)
-
-
-def _svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as an inline <svg>: no metadata, no namespaces, its own ids, the page's font and colours."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    root = ET.fromstring(buffer.getvalue())
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.endswith(("}metadata", "}style")):
-                parent.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
-        if element.tag == "g":
-            attributes.pop("id", None)
-        element.attrib.clear()
-        element.attrib.update({key: _attribute(key, value, name) for key, value in attributes.items()})
-    box = root.attrib["viewBox"]
-    root.attrib.clear()
-    root.attrib.update({"viewBox": box, "role": "img", "aria-label": label})
-    return Markup(ET.tostring(root, encoding="unicode"))  # ElementTree has escaped every label
-
-
-def _attribute(key: str, value: str, name: str) -> str:
-    if key == "id":
-        return f"{name}-{value}"
-    if key == "href":
-        return f"#{name}-{value.removeprefix('#')}"
-    if key == "clip-path":
-        return value.replace("url(#", f"url(#{name}-")
-    if key == "style":
-        value = re.sub(r"font-family: [^;]*;? ?", "", value)
-        return re.sub(r"#[0-9a-f]{6}", lambda match: f"var({CSS[match[0]]})", value)
-    return value

@@ -25,11 +25,20 @@ def memorised(workspace: Workspace) -> dict[str, Any] | None:
 
 def blind_review(plan: Plan, workspace: Workspace) -> dict[str, Any] | None:
     """How often people preferred the shipped model without knowing which it was; None if they judged another file."""
-    report = _read(workspace.root / "reports" / "review" / "report.json")
+    report = _read(_review(workspace))
     if report is None or report.get("model_sha256") != sha256_file(workspace.model(plan.model.name)):
         return None
     found: dict[str, Any] = report["win_rate"]
     return found
+
+
+def reports(workspace: Workspace) -> list[Path]:
+    """The reports that the gates read, as far as there are any: an evaluation from before them is stale."""
+    return [path for path in (report_path(workspace), _review(workspace)) if path.exists()]
+
+
+def _review(workspace: Workspace) -> Path:
+    return workspace.root / "reports" / "review" / "report.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

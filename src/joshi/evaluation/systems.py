@@ -15,9 +15,10 @@ from joshi.progress import Progress
 from joshi.prompt import messages_for
 from joshi.rubric import Rubric, failed, rules_text
 from joshi.schema import Completion, Finding, Sample
-from joshi.workspace import Workspace
+from joshi.workspace import Workspace, sha256_file
 
 BASELINES = ("base", "base_with_rules")
+RELEASED = "released"  # the model in use, where it is another one
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def systems(plan: Plan, workspace: Workspace) -> list[System]:
         found.append(System("sft", "SFT", sft_gguf(workspace), prompt))
     shipped = f"shipped: SFT{preference}, {plan.export.quantization}"
     found.append(System("shipped", shipped, workspace.model(plan.model.name), prompt))
+    released = workspace.released_model()
+    if released and sha256_file(released) != sha256_file(workspace.model(plan.model.name)):
+        found.append(System(RELEASED, f"in use: release {released.parent.name}", released, prompt))
     return found + [
         System(section.name, f"{section.model} at {section.url}", Endpoint.of(section), prompt)
         for section in plan.evaluation.endpoints

@@ -16,8 +16,8 @@ from joshi.base.gguf_file import CHUNK_WEIGHTS, GgufFile
 from joshi.base.lora import Adapter, require_base, write_adapter
 from joshi.errors import JoshiError
 from joshi.export.merge import merge, overall, size_of, wanted_types
-from joshi.export.modelfile import modelfile
-from joshi.plan import Plan
+from joshi.export.modelfile import modelfile, serving
+from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage, StageRun
 from joshi.window import fit
@@ -73,14 +73,14 @@ SFT_STAGE = Stage(
 )
 STAGE = Stage(
     "export",
-    ("model", "export", "release"),
+    ("model", "export", *SAMPLING),
     lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
 )
 
 
 ADAPTER_STAGE = Stage(
     "export adapter",
-    ("model", "release"),
+    ("model", *SAMPLING),
     lambda plan, workspace: _adapter_inputs(final_adapter(plan, workspace), plan, workspace),
 )
 
@@ -100,7 +100,7 @@ def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -
     adapter = Adapter.load(folder)
     path = workspace.model(plan.model.name).with_name(f"{plan.model.name}-adapter.gguf")
     named = plan.model.base.removeprefix("ollama:") if plan.model.base.startswith("ollama:") else str(file.path)
-    text = modelfile(plan, base.tokenizer(workspace), named, f"./{path.name}")
+    text = modelfile(serving(plan, base.tokenizer(workspace)), named, f"./{path.name}")
     n_bytes = write_adapter(file, adapter, path)
     modelfile_path = path.with_name("Modelfile-adapter")
     write_text(modelfile_path, text)
@@ -124,7 +124,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """
     stage = STAGE.begin(plan, workspace)
     path = workspace.model(plan.model.name)
-    text = modelfile(plan, base.tokenizer(workspace), f"./{path.name}")
+    text = modelfile(serving(plan, base.tokenizer(workspace)), f"./{path.name}")
     metrics = _export(stage, final_adapter(plan, workspace), path, progress)
     modelfile_path = path.with_name("Modelfile")
     write_text(modelfile_path, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from joshi.errors import JoshiError
 from joshi.plan import Plan
@@ -79,27 +80,59 @@ def _underivable(rendered: str) -> JoshiError:
     )
 
 
-def modelfile(plan: Plan, tokenizer: ChatTokenizer, weights: str, adapter: str | None = None) -> str:
+@dataclass(frozen=True)
+class Serving:
+    """What Ollama has to be told besides the weights; `stop`, sampling and window are its parameters."""
+
+    template: str  # in Go's template language
+    system: str
+    stop: tuple[str, ...]
+    temperature: float
+    top_p: float
+    num_ctx: int  # tokens
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As /api/create takes them."""
+        return {
+            "stop": list(self.stop),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "num_ctx": self.num_ctx,
+        }
+
+
+def serving(plan: Plan, tokenizer: ChatTokenizer) -> Serving:
+    """How the plan's model is served.
+
+    Raises:
+        JoshiError: no template can be derived.
+    """
+    turns = turns_of(tokenizer)
+    opening = CHAT_TOKEN.search(turns.around["user"][0])
+    stop = dict.fromkeys([tokenizer.end_token, *([opening[0]] if opening else [])])
+    release = plan.release
+    return Serving(
+        turns.go(), plan.model.system_prompt, tuple(stop), release.temperature, release.top_p, release.num_ctx
+    )
+
+
+def modelfile(how: Serving, weights: str, adapter: str | None = None) -> str:
     """The Modelfile of `weights`, a file or a model's name as FROM takes it, with an adapter's file on top.
 
     Raises:
-        JoshiError: no template can be derived, or a text holds what a Modelfile cannot.
+        JoshiError: a text holds what a Modelfile cannot.
     """
-    turns = turns_of(tokenizer)
-    system = plan.model.system_prompt
-    if '"""' in system:
+    if '"""' in how.system:
         raise JoshiError('joshi.toml: [model] system_prompt holds """, which a Modelfile cannot; reword it')
-    opening = CHAT_TOKEN.search(turns.around["user"][0])
-    stops = dict.fromkeys([tokenizer.end_token, *([opening[0]] if opening else [])])
-    release = plan.release
     lines = [
         f"FROM {weights}",
         *([f"ADAPTER {adapter}"] if adapter else []),
-        f'TEMPLATE """{turns.go()}"""',
-        f'SYSTEM """{system}"""',
-        *[f'PARAMETER stop "{stop}"' for stop in stops],
-        f"PARAMETER temperature {release.temperature}",
-        f"PARAMETER top_p {release.top_p}",
-        f"PARAMETER num_ctx {release.num_ctx}",
+        f'TEMPLATE """{how.template}"""',
+        f'SYSTEM """{how.system}"""',
+        *[f'PARAMETER stop "{stop}"' for stop in how.stop],
+        f"PARAMETER temperature {how.temperature}",
+        f"PARAMETER top_p {how.top_p}",
+        f"PARAMETER num_ctx {how.num_ctx}",
     ]
     return "\n".join(lines) + "\n"

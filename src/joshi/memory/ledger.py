@@ -63,7 +63,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         make_folder(path.parent)
-        self._engine = _engine(path)
+        self._engine = open_engine(path)
         with self._explained(), self._engine.begin() as connection:
             _METADATA.create_all(connection)
             for trigger in _TRIGGERS:
@@ -118,22 +118,35 @@ class Ledger:
             raise self._damaged(f"entry {row.id} was changed after it was written")
         return Entry(entry.id, entry.kind, entry.payload, entry.created_at, row.mirrored_at)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (DatabaseError, sqlite3.DatabaseError) as error:  # the latter while connecting
-            problem = str(getattr(error, "orig", error))
-            if "locked" in problem:
-                raise JoshiError(
-                    f"{self.path} is locked by another program; close it, then run the command again"
-                ) from error
-            raise self._damaged(problem) from error
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained(self.path)
 
     def _damaged(self, problem: str) -> JoshiError:
-        return JoshiError(
-            f"{self.path} cannot be used ({problem}); restore it from a backup, or move it away to begin a new ledger"
-        )
+        return _damaged(self.path, problem)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say what is wrong with the database.
+
+    Raises:
+        JoshiError: it is locked by another program, the disk is full, or it is damaged.
+    """
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError) as error:  # the latter while connecting
+        problem = str(getattr(error, "orig", error))
+        if "locked" in problem:
+            raise JoshiError(f"{path} is locked by another program; close it, then run the command again") from error
+        if "disk is full" in problem:
+            raise JoshiError(f"{path}: the disk is full; nothing was added; free some space and run again") from error
+        raise _damaged(path, problem) from error
+
+
+def _damaged(path: Path, problem: str) -> JoshiError:
+    return JoshiError(
+        f"{path} cannot be used ({problem}); restore it from a backup, or move it away to begin a new ledger"
+    )
 
 
 def utc(at: str | None = None) -> str:
@@ -158,7 +171,8 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _engine(path: Path) -> Engine:
+def open_engine(path: Path) -> Engine:
+    """The workspace's SQLite file: readers do not wait for a writer, and what was written outlives a power cut."""
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")

@@ -1,146 +1,111 @@
-"""Put an exported model into use, if the gates let through exactly these bytes."""
+"""Put an exported model into use, if the gates let through exactly these bytes and it answers as its callers need."""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import logging
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from joshi.base.gguf_file import GgufFile
+from joshi.base.tokenizer import chat_tokenizer
 from joshi.errors import GateRefused, JoshiError, PlanError
-from joshi.llama import running
+from joshi.export.modelfile import modelfile, serving
 from joshi.plan import Plan
-from joshi.release.env_file import set_value
+from joshi.progress import SILENT, Progress
+from joshi.release.evidence import Evidence, evidence
 from joshi.release.releases import (
-    NOT_EVALUATED,
-    NOT_REVIEWED,
     Override,
     Release,
     current,
     current_id,
+    list_releases,
+    pointer,
     release_ids,
-    switch,
     verified_gguf,
 )
-from joshi.release.smoke import plain_reply
+from joshi.release.smoke import refusal, smoke
+from joshi.release.switch import recover, switch, values_now
+from joshi.release.targets import Target, model_of
 from joshi.stage import now
-from joshi.workspace import Workspace, atomic, explain, make_folder, sha256_file, sync_folder, write_json
+from joshi.workspace import Workspace, atomic, explain, make_folder, sha256_file, sync_folder, write_json, write_text
 
+LOG = logging.getLogger("joshi")
 COPY_BYTES = 1 << 22
-TRIAL_TOKENS = 16  # enough to see that the model speaks; smoke looks at whole answers
-DATASET_KEYS = ("name", "version", "sha256")
 
 
-def deploy(plan: Plan, workspace: Workspace, *, override: str | None = None, by: str) -> Release:
-    """Release models/<name>.gguf: copy it, try it, then switch the pointer and the env file to it.
+def deploy(
+    plan: Plan,
+    workspace: Workspace,
+    target: Target,
+    *,
+    override: str | None = None,
+    by: str,
+    progress: Progress = SILENT,
+    planned: Callable[[Release], None] = lambda release: None,
+) -> Release:
+    """Release models/<name>.gguf: copy it, serve it under its own name, try it, then switch the callers to it.
 
-    Whatever fails, the release in use and the env file stay as they were. If this model and this plan are in
-    use already, that release is returned. One command at a time: the caller holds `workspace.lock()`.
+    Whatever fails, the release in use, the alias and the env file stay as they were. If this model and this plan are
+    in use already, that release is returned. One command at a time: the caller holds `workspace.lock()`.
 
     Args:
+        target: where it is served (joshi.release.targets.target_of).
         override: a person's reason for releasing without the gates' consent; it is recorded for good.
         by: who deploys.
+        planned: called with the release before anything is served.
 
     Raises:
-        GateRefused: no evaluation, one that did not pass, or one of other bytes, and no override.
-        JoshiError: no model, not a GGUF, or llama.cpp cannot answer with it.
+        GateRefused: no evaluation, one that did not pass, or one of other bytes, and no override; the target does not
+            serve what it was told; or the smoke test failed.
+        JoshiError: no model, or not a whole GGUF.
+        Unavailable: the target is not there.
     """
     if override is not None and not override.strip():
         raise PlanError("an override needs a reason; say in words why this model is released")
-    source = workspace.model(plan.model.name)
-    _check_magic(source)
+    source = exported(plan, workspace)
+    _require_whole(source)
     sha256 = sha256_file(source)
-    in_use = _unchanged(plan, workspace, sha256)
-    if in_use:
-        set_value(workspace.root / plan.release.env_file, plan.release.variable, in_use.model)
+    target.check()
+    recover(plan, workspace, target)
+    if in_use := _unchanged(plan, workspace, sha256):
+        target.make(in_use, workspace.root / in_use.gguf, progress)
+        switch(plan, workspace, in_use, target)
         return in_use
-    evidence = _evidence(workspace, sha256)
-    if evidence.refusal and override is None:
-        raise GateRefused(evidence.refusal)
-    created_at = now()
-    identity = _free_id(workspace, created_at, sha256)
-    overrides = [Override(reason=override.strip(), by=by, at=created_at)] if override and evidence.refusal else []
-    release = Release(
-        id=identity,
-        created_at=created_at,
-        by=by,
-        model=plan.model.name,
-        gguf=f"releases/{identity}/{plan.model.name}.gguf",
-        model_sha256=sha256,
-        plan_sha256=plan.sha256(),
-        dataset=evidence.dataset,
-        gates=evidence.gates,
-        verdict=evidence.verdict,
-        overrides=overrides,
-        reviewed=evidence.reviewed,
-        previous=_previous(workspace),
-    )
-    folder = _place(plan, workspace, release, source)
+    found = evidence(workspace, sha256)
+    if found.refusal and override is None:
+        raise GateRefused(found.refusal)
+    release = _record(plan, workspace, source, sha256, found, override, by)
+    planned(release)
+    with _placed(workspace, release, source) as staging:
+        release = _tried(plan, workspace, release, staging / source.name, target, progress)
+        write_json(staging / "release.json", release.model_dump(mode="json"))
     try:
-        switch(plan, workspace, release)
+        switch(plan, workspace, release, target)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(workspace.releases / release.id, ignore_errors=True)
         raise
+    _retire(plan, workspace, target)
     return release
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """What the evaluation says about these bytes; `refusal` is why the gates do not let them through."""
-
-    refusal: str | None
-    verdict: str = NOT_EVALUATED
-    reviewed: str = NOT_REVIEWED
-    gates: list[dict[str, Any]] = field(default_factory=list)
-    dataset: dict[str, Any] | None = None
+def exported(plan: Plan, workspace: Workspace) -> Path:
+    """The file that is released: the merged model, or the adapter alone."""
+    model = workspace.model(plan.model.name)
+    return model if plan.release.artifact == "gguf" else model.with_name(f"{plan.model.name}-adapter.gguf")
 
 
-class _Report(BaseModel):
-    """The part of reports/evaluation/report.json that decides."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    verdict: str
-    model_sha256: str
-    gates: list[dict[str, Any]]
-    dataset: dict[str, Any] | None = None
-    reviewed: str = NOT_REVIEWED
-
-
-def _evidence(workspace: Workspace, sha256: str) -> _Evidence:
-    path = workspace.evaluation_report / "report.json"
-    then = "run 'joshi evaluate', or give a reason with --override REASON"
+def _require_whole(path: Path) -> None:
+    """A file that lies about what it holds never reaches a server, which might believe it."""
     try:
-        report = _Report.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return _Evidence(f"this model was not evaluated ({path} is missing); {then}")
-    except (OSError, ValidationError) as error:
-        return _Evidence(f"{path} cannot be read ({str(error).splitlines()[0]}); {then}")
-    if report.model_sha256 != sha256:
-        return _Evidence(f"{path} is about another model file (sha256 {report.model_sha256[:8]}…); {then}")
-    refusal = None
-    if report.verdict != "pass":
-        required = [gate for gate in report.gates if gate.get("required", True)]
-        failed = ", ".join(str(gate.get("name")) for gate in required if gate.get("verdict") != "pass")
-        refusal = f"the gates' verdict is {report.verdict!r} ({failed}); read {path}, then {then}"
-    dataset = {key: report.dataset.get(key) for key in DATASET_KEYS} if report.dataset else None
-    return _Evidence(refusal, report.verdict, report.reviewed, report.gates, dataset)
-
-
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise JoshiError(f"{path} does not exist; run 'joshi export' first") from None
-    except OSError as error:
-        raise explain(error, path) from error
-    if magic != b"GGUF":
-        raise JoshiError(f"{path} is no GGUF file (it starts with {magic!r}); run 'joshi export' again")
+        GgufFile(path).header  # noqa: B018 - reading it is the check
+    except JoshiError as error:
+        if not path.exists():
+            raise JoshiError(f"{path} does not exist; run 'joshi export' first") from None
+        raise JoshiError(f"{str(error).split(';')[0]}; run 'joshi export' again") from error
 
 
 def _unchanged(plan: Plan, workspace: Workspace, sha256: str) -> Release | None:
@@ -155,6 +120,35 @@ def _unchanged(plan: Plan, workspace: Workspace, sha256: str) -> Release | None:
     return release
 
 
+def _record(
+    plan: Plan, workspace: Workspace, source: Path, sha256: str, found: Evidence, override: str | None, by: str
+) -> Release:
+    created_at = now()
+    identity = _free_id(workspace, created_at, sha256)
+    adapter = plan.release.artifact == "adapter"
+    return Release(
+        id=identity,
+        created_at=created_at,
+        by=by,
+        model=plan.model.name,
+        gguf=f"releases/{identity}/{source.name}",
+        model_sha256=sha256,
+        plan_sha256=plan.sha256(),
+        dataset=found.dataset,
+        gates=found.gates,
+        verdict=found.verdict,
+        overrides=[Override(reason=override.strip(), by=by, at=created_at)] if override and found.refusal else [],
+        reviewed=found.reviewed,
+        previous=_previous(workspace),
+        target=plan.release.target,
+        artifact=plan.release.artifact,
+        base=plan.model.base.removeprefix("ollama:") if adapter else None,
+        serving=serving(plan, chat_tokenizer(model_of(plan, workspace, plan.release.artifact, source))),
+        variables=plan.release.variables,
+        before=None if pointer(workspace).exists() else values_now(plan, workspace),
+    )
+
+
 def _previous(workspace: Workspace) -> str | None:
     try:
         return current_id(workspace)
@@ -163,43 +157,80 @@ def _previous(workspace: Workspace) -> str | None:
 
 
 def _free_id(workspace: Workspace, created_at: str, sha256: str) -> str:
-    """An id that sorts after every other: two releases of one second would have no order to roll back by."""
+    """An id that sorts after every other, whatever the clock says: two releases must have an order to roll back by."""
     moment = datetime.fromisoformat(created_at)
-    taken = {identity[: len("20260101-120000")] for identity in release_ids(workspace)}
-    while f"{moment:%Y%m%d-%H%M%S}" in taken:
-        moment += timedelta(seconds=1)
+    newest = next(iter(release_ids(workspace)), None)
+    if newest is not None:
+        last = datetime.strptime(newest[:15], "%Y%m%d-%H%M%S").replace(tzinfo=moment.tzinfo)
+        moment = max(moment, last + timedelta(seconds=1))
     return f"{moment:%Y%m%d-%H%M%S}-{sha256[:8]}"
 
 
-def _place(plan: Plan, workspace: Workspace, release: Release, source: Path) -> Path:
-    """Make the release's folder, whole and tried, or not at all."""
+@contextlib.contextmanager
+def _placed(workspace: Workspace, release: Release, source: Path) -> Iterator[Path]:
+    """The release's folder under another name; it takes its own when the block ends well, and else is gone."""
     make_folder(workspace.releases)
     for abandoned in workspace.releases.glob(".*.partial"):  # a deploy that was killed; nobody else holds the lock
         shutil.rmtree(abandoned, ignore_errors=True)
     staging = workspace.releases / f".{release.id}.partial"
-    folder = workspace.releases / release.id
     try:
-        copy = staging / Path(release.gguf).name
+        copy = staging / source.name
         # A copy, not a hard link: a program that rewrites the model in place would change the release too.
         with source.open("rb") as model, atomic(copy, "wb") as out:
             shutil.copyfileobj(model, out, COPY_BYTES)
         if sha256_file(copy) != release.model_sha256:
             raise JoshiError(f"{source} changed while it was copied; run 'joshi deploy' again")
-        _try(plan, copy, source)
-        write_json(staging / "release.json", release.model_dump(mode="json"))
-        staging.rename(folder)
+        write_text(staging / "Modelfile", modelfile(release.serving, release.base or f"./{copy.name}",
+                                                    f"./{copy.name}" if release.base else None))  # fmt: skip
+        yield staging
+        staging.rename(workspace.releases / release.id)
         sync_folder(workspace.releases)
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise explain(error, folder) from error
+            raise explain(error, workspace.releases / release.id) from error
         raise
-    return folder
 
 
-def _try(plan: Plan, copy: Path, source: Path) -> None:
-    with running(copy, plan) as url:
-        reply = plain_reply(url, plan, TRIAL_TOKENS)
-    if not re.search(r"\w", reply.text):
-        raise JoshiError(f"{source} loads but answers nothing ({reply.text!r}); export it again")
+def _tried(
+    plan: Plan, workspace: Workspace, release: Release, file: Path, target: Target, progress: Progress
+) -> Release:
+    """The release with its smoke test, after the target has made it; one that fails is given up."""
+    try:
+        target.make(release, file, progress)
+        progress.say("asking as the agents do")
+        tokenizer = chat_tokenizer(model_of(plan, workspace, release.artifact, file))
+        with target.asking(release, file) as ask:
+            checks = smoke(ask, plan, tokenizer)
+        if found := refusal(checks):
+            raise GateRefused(f"{found}; nothing was switched")
+    except BaseException:
+        give_up(target, release)
+        raise
+    return release.model_copy(update={"smoke": [asdict(check) for check in checks]})
+
+
+def give_up(target: Target, release: Release) -> None:
+    """Drop a release that nobody uses; if the target cannot now, the next deploy sweeps it away."""
+    try:
+        target.drop(release)
+    except JoshiError as error:
+        LOG.warning("%s is still there: %s", release.served_as, error)
+
+
+def _retire(plan: Plan, workspace: Workspace, target: Target) -> None:
+    """Delete the model files of releases that are further back than the plan keeps, and what no release knows of."""
+    try:
+        known = list_releases(workspace)
+        in_use = current(workspace)
+        older = [one for one in known if in_use and one.id < in_use.id and one.retired_at is None]
+        for release in older[plan.release.keep :]:
+            if in_use and release.id == in_use.previous:
+                continue
+            give_up(target, release)
+            retired = release.model_copy(update={"retired_at": now()})
+            write_json(workspace.releases / release.id / "release.json", retired.model_dump(mode="json"))
+            (workspace.root / release.gguf).unlink(missing_ok=True)
+        target.sweep({one.id for one in known})
+    except JoshiError as error:  # the release is in use; old files can wait
+        LOG.warning("older releases were not cleared: %s", error)

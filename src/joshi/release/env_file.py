@@ -41,21 +41,40 @@ def set_value(path: Path, name: str, value: str) -> None:
     Other lines, comments, quotation marks, line endings, the file's mode and a link stay as they are.
 
     Raises:
-        JoshiError: the value would need quoting, or the file cannot be read or written.
+        JoshiError: no quotation marks make this value one line, or the file cannot be read or written.
     """
-    if not PLAIN_VALUE.fullmatch(value):
-        raise JoshiError(f"{path}: {name} cannot be set to {value!r}; use letters, digits and . _ : / @ + - only")
+    if "'" in value or not value.isprintable():
+        raise JoshiError(f"{path}: {name} cannot be set to {value!r}; it must be one line without '")
+    plain = bool(PLAIN_VALUE.fullmatch(value))
     before = read_bytes(path)
     text = _text(before or b"")
     found = _last(text, name)
     if found:
-        text = f"{text[: found.start]}{found.quote}{value}{found.quote}{text[found.end :]}"
+        quote = found.quote if plain else "'"
+        text = f"{text[: found.start]}{quote}{value}{quote}{text[found.end :]}"
     else:
         newline = "\r\n" if "\r\n" in text else "\n"
         gap = newline if text and not text.endswith("\n") else ""
-        text = f"{text}{gap}{name}={value}{newline}"
+        shown = value if plain else f"'{value}'"
+        text = f"{text}{gap}{name}={shown}{newline}"
     after = text.encode("utf-8", "surrogateescape")
     if after != before:
+        replace_bytes(path, after)
+
+
+def unset(path: Path, name: str) -> None:
+    """Take out every line that sets the variable; the others stay as they are.
+
+    Raises:
+        JoshiError: the file cannot be read or written.
+    """
+    before = read_bytes(path)
+    text = _text(before or b"")
+    while found := _last(text, name):
+        start = text.rfind("\n", 0, found.start) + 1
+        text = text[:start] + text[_line_end(text, found.end) + 1 :]
+    after = text.encode("utf-8", "surrogateescape")
+    if before is not None and after != before:
         replace_bytes(path, after)
 
 

@@ -1,4 +1,4 @@
-"""Take the release before, or a named one, into use again."""
+"""Take the release before, or a named one, into use again; or what was there before the first."""
 
 from __future__ import annotations
 
@@ -6,28 +6,45 @@ import logging
 
 from joshi.errors import JoshiError
 from joshi.plan import Plan
-from joshi.release.releases import Release, current_id, read_release, release_ids, switch, verified_gguf
+from joshi.progress import SILENT, Progress
+from joshi.release.releases import Release, current_id, read_release, release_ids, verified_gguf
+from joshi.release.switch import recover, switch
+from joshi.release.targets import Target
 from joshi.workspace import Workspace
 
 LOG = logging.getLogger("joshi")
 
 
-def rollback(plan: Plan, workspace: Workspace, release_id: str | None = None, *, by: str) -> Release:
-    """Switch the pointer and the env file to an earlier release whose bytes are intact.
+def rollback(
+    plan: Plan,
+    workspace: Workspace,
+    target: Target,
+    release_id: str | None = None,
+    *,
+    by: str,
+    progress: Progress = SILENT,
+) -> Release | None:
+    """Switch pointer, alias and env file to an earlier release whose bytes are intact; None: to what was before any.
 
-    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it
-    where that cannot be read. The caller holds `workspace.lock()` and records the rollback.
+    Without `release_id` it is the one that the release in use replaced, or the newest intact one before it where either
+    cannot be used. A release that the target has lost is made again from its file. The caller holds
+    `workspace.lock()` and records the rollback.
 
     Args:
         by: who rolls back, for the log.
 
     Raises:
         JoshiError: there is no such release, none to go back to, or its model file has other bytes.
+        Unavailable: the target is not there.
     """
-    target = _intact(workspace, release_id) if release_id else _before_current(workspace)
-    switch(plan, workspace, target)
-    LOG.info("%s rolled back to release %s", by, target.id)
-    return target
+    target.check()
+    recover(plan, workspace, target)
+    found = _intact(workspace, release_id) if release_id else _before_current(workspace)
+    if found is not None:
+        target.make(found, workspace.root / found.gguf, progress)
+    switch(plan, workspace, found, target)
+    LOG.info("%s rolled back to %s", by, found.id if found else "what was there before the first release")
+    return found
 
 
 def _intact(workspace: Workspace, identity: str) -> Release:
@@ -36,18 +53,27 @@ def _intact(workspace: Workspace, identity: str) -> Release:
     return release
 
 
-def _before_current(workspace: Workspace) -> Release:
+def _before_current(workspace: Workspace) -> Release | None:
     identity = current_id(workspace)
     if identity is None:
         raise JoshiError("nothing is deployed, so there is nothing to roll back; run 'joshi deploy' first")
     try:
-        previous = read_release(workspace, identity).previous
+        release = read_release(workspace, identity)
     except JoshiError as error:
         LOG.warning("%s; looking for the newest intact release before it", error)
         return _newest_intact(workspace, before=identity)
-    if previous is None:
-        raise JoshiError(f"{identity} is the first release; name another with 'joshi rollback RELEASE'")
-    return _intact(workspace, previous)
+    if release.previous is not None:
+        try:
+            return _intact(workspace, release.previous)
+        except JoshiError as error:
+            LOG.warning("%s; looking for the newest intact release before it", error)
+            return _newest_intact(workspace, before=release.previous)
+    if release.before is None:
+        raise JoshiError(
+            f"{identity} is the first release and does not say what was there before; name another with "
+            "'joshi rollback RELEASE'"
+        )
+    return None
 
 
 def _newest_intact(workspace: Workspace, before: str) -> Release:

@@ -6,10 +6,10 @@ import contextlib
 import logging
 import threading
 
-from joshi.errors import JoshiError
 from joshi.llama import start
 from joshi.plan import Plan
-from joshi.release.releases import current, verified_gguf
+from joshi.release.releases import released, verified_gguf
+from joshi.release.targets import model_of
 from joshi.workspace import Workspace
 
 LOG = logging.getLogger("joshi")
@@ -21,11 +21,11 @@ def serve(plan: Plan, workspace: Workspace, port: int | None = None) -> None:
     Raises:
         JoshiError: nothing is deployed, the release is damaged, or the port is taken.
     """
-    release = current(workspace)
-    if release is None:
-        raise JoshiError("nothing is deployed; run 'joshi deploy' first")
+    release = released(workspace)
     path = verified_gguf(workspace, release)
-    server = start(path, plan, plan.release.host, port or plan.release.port)
+    model = model_of(plan, workspace, release.artifact, path).path
+    adapter = None if model == path else path
+    server = start(model, plan, plan.release.host, port or plan.release.port, adapter=adapter)
     LOG.info("%s (release %s) is served at %s/v1", release.model, release.id, server.listening_address)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

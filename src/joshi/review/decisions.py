@@ -139,8 +139,9 @@ def _decide(sample: Sample, decision: Decision | None) -> Sample:
         reviewer=decision.reviewer,
         at=decision.at,
         edited=edited,
-        original=sample.ideal_answer if edited else None,
-        note=decision.note if edited else None,
+        # What production answered and a person found bad stays the worse one, whatever became of the better one.
+        original=sample.review.original or (sample.ideal_answer if edited else None),
+        note=decision.note if edited and decision.note else sample.review.note,
         approved_sha256=sha256_text(decision.after) if decision.status == "approved" else None,
     )
     return sample.model_copy(update={"ideal_answer": decision.after, "review": review})

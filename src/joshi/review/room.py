@@ -71,7 +71,7 @@ def make_desk(
     anew = [True]  # the plan may ask for more people than when the queues were last filled
 
     def watched() -> list[Path]:
-        return [workspace.candidates, workspace.rejected, *_pairs(plan, workspace)]
+        return [workspace.candidates, workspace.rejected, workspace.feedback_candidates, *_pairs(plan, workspace)]
 
     def sync() -> None:
         samples.sync(store, plan, workspace, anew[0])

@@ -1,1 +1,4 @@
-"""The blind review: people compare what ships with a baseline and do not know which is which."""
+"""A blind review: people compare what ships with a baseline, not knowing which is which; what that shows and what not.
+
+`judgement.py` is what a reviewer says, `comparisons.py` what all of them say of a sample, `report.py` the report.
+"""

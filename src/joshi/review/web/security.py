@@ -25,6 +25,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+TOO_LONG = "the text is too long; send less than 16 MB"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -74,7 +75,7 @@ class Guard:
             await self._app(scope, counted, with_headers)
         except _TooLarge:
             if not started:
-                await _no(413, "the text is too long; send less than 16 MB")(scope, receive, with_headers)
+                await _no(413, TOO_LONG)(scope, receive, with_headers)
 
     def _refuse(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
@@ -83,6 +84,9 @@ class Guard:
             return _no(421, "this host name is not the review room's; add it to joshi.toml: [review] names")
         if scope["method"] in _SAFE:
             return None
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MOST_BYTES:  # before a page that reads no body answers otherwise
+            return _no(413, TOO_LONG)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
             return _no(403, "this request came from another site; it was not carried out")

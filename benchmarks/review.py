@@ -90,7 +90,7 @@ async def measure(app: object, token: str, pages: int) -> dict[str, list[float]]
 
 
 def sample(number: int) -> Sample:
-    history = [HistoryTurn(role="supplier", text=MESSAGE.format(number))]
+    history = [HistoryTurn(role="supplier", text=MESSAGE.replace("{}", str(number)))]
     return Sample(
         id=f"talk{number}/1",
         instruction="Reply to the supplier's latest message.",

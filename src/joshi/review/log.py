@@ -77,7 +77,7 @@ def text_of(connection: Connection, room: str, item: str, sha256: str | None) ->
 def of_item(connection: Connection, room: str, item: str) -> list[Event]:
     """Everything that happened to an item, oldest first."""
     query = select(EVENTS).where(EVENTS.c.room == room, EVENTS.c.item == item).order_by(EVENTS.c.number)
-    return [_event(row) for row in connection.execute(query)]
+    return [read(row) for row in connection.execute(query)]
 
 
 def of_room(connection: Connection, room: str) -> dict[str, list[Event]]:
@@ -85,7 +85,7 @@ def of_room(connection: Connection, room: str) -> dict[str, list[Event]]:
     found: dict[str, list[Event]] = {}
     query = select(EVENTS).where(EVENTS.c.room == room).order_by(EVENTS.c.number)
     for row in connection.execute(query):
-        found.setdefault(row.item, []).append(_event(row))
+        found.setdefault(row.item, []).append(read(row))
     return found
 
 
@@ -94,12 +94,12 @@ def of_login(connection: Connection, room: str, who: Who) -> list[Event]:
     query = select(EVENTS).where(
         EVENTS.c.room == room, EVENTS.c.reviewer == who.name, EVENTS.c.login == who.login
     )  # fmt: skip
-    return [_event(row) for row in connection.execute(query.order_by(EVENTS.c.number))]
+    return [read(row) for row in connection.execute(query.order_by(EVENTS.c.number))]
 
 
 def numbered(connection: Connection, number: int) -> Event | None:
     row = connection.execute(select(EVENTS).where(EVENTS.c.number == number)).one_or_none()
-    return None if row is None else _event(row)
+    return None if row is None else read(row)
 
 
 def everything(connection: Connection) -> Iterator[dict[str, Any]]:
@@ -141,6 +141,7 @@ def undone(events: Iterable[Event]) -> set[int]:
     return {event.body["of"] for event in events if event.kind == "undone"}
 
 
-def _event(row: Any) -> Event:
+def read(row: Any) -> Event:
+    """A row of the table as an event."""
     values = dict(row._mapping)
     return Event(**(values | {"body": json.loads(values["body"])}))

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import secrets
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from joshi.errors import JoshiError
 from joshi.plan import Plan
@@ -20,9 +31,7 @@ from joshi.review.log import Event, Who, moment
 from joshi.review.standing import Standing, standing
 from joshi.review.store import BARRED, DRAFTS, EVENTS, ITEMS, LOCKS, SKIPPED
 
-IDLE = timedelta(minutes=10)  # a longer gap between two decisions was no work on one item
 LATER = 2**30  # added to a position: more than there are items
-RECENT = 20  # decisions from which the time left is told
 
 
 class Taken(JoshiError):  # noqa: N818 - an answer, not a failure
@@ -51,26 +60,10 @@ class Item:
     item_sha256: str
     payload: str
     repeats: str | None
-    gone: bool
+    gone: int  # 1: no longer in its source
     status: str
     wanted: int
     version: int
-
-
-@dataclass(frozen=True)
-class Count:
-    """How far a room is. `left` is what this reviewer may still be given, `skipped` of it was put off.
-
-    What will be shown again counts as left from the start: else the count would tell which items come twice.
-    """
-
-    total: int
-    decided: int
-    left: int
-    skipped: int
-    elsewhere: int  # wants a reviewer, and is with another one now
-    undoable: int  # decisions and skips of this log-in that may be taken back
-    seconds_left: float | None  # at the median pace of the last decisions; None before there are three
 
 
 _ITEM = [ITEMS.c[name] for name in Item.__dataclass_fields__]
@@ -95,7 +88,7 @@ def sync(connection: Connection, room: str, rows: Iterable[Row], plan: Plan, ane
         found = standing(happened.get(row.item, []), row.item, row.sha256, plan)
         if row.decided and found.status == "open":
             found = Standing("approved")
-        values = {"item_sha256": row.sha256, "payload": row.payload, "gone": False}
+        values = {"item_sha256": row.sha256, "payload": row.payload, "gone": 0}
         values |= {"status": found.status, "wanted": found.wanted}
         if before is None:
             key, position = secrets.token_hex(8), position + 1
@@ -110,7 +103,7 @@ def sync(connection: Connection, room: str, rows: Iterable[Row], plan: Plan, ane
     if new:
         connection.execute(insert(ITEMS), new)
     for item in known.keys() - seen:
-        connection.execute(update(ITEMS).where(ITEMS.c.key == known[item].key).values(gone=True))
+        connection.execute(update(ITEMS).where(ITEMS.c.key == known[item].key).values(gone=1))
 
 
 def get(connection: Connection, key: str) -> Item:
@@ -135,30 +128,31 @@ def of(connection: Connection, room: str, item: str) -> Item:
 
 def take_next(connection: Connection, room: str, who: Who, plan: Plan, at: datetime) -> Item | None:
     """The item that this reviewer holds, or else the next free one, held from now; skipped ones come back last."""
-    mine = exists().where(LOCKS.c.key == ITEMS.c.key, LOCKS.c.reviewer == who.name, LOCKS.c.until > moment(at))
-    query = _free(room, who, at)
-    found = connection.execute(query.where(mine).limit(1)).one_or_none()
-    if found is None:
-        put_off = exists().where(SKIPPED.c.key == ITEMS.c.key, SKIPPED.c.reviewer == who.name)
-        found = connection.execute(query.where(~put_off).limit(1)).one_or_none()
-    if found is None:
-        later = query.join(SKIPPED, and_(SKIPPED.c.key == ITEMS.c.key, SKIPPED.c.reviewer == who.name))
-        found = connection.execute(later.order_by(None).order_by(SKIPPED.c.at).limit(1)).one_or_none()
-    if found is None:
+    skipped = list(
+        connection.scalars(select(SKIPPED.c.key).where(SKIPPED.c.reviewer == who.name).order_by(SKIPPED.c.at))
+    )
+    held = select(LOCKS.c.key).where(LOCKS.c.reviewer == who.name, LOCKS.c.until > moment(at))
+    mine = list(connection.scalars(held))
+    free = _free(room, who, at)
+    key = connection.scalar(free.where(ITEMS.c.key.in_(mine)).limit(1)) if mine else None
+    key = key or connection.scalar(free.where(ITEMS.c.key.not_in(skipped)).limit(1))
+    if key is None:
+        again = set(connection.scalars(free.where(ITEMS.c.key.in_(skipped))))
+        key = next((one for one in skipped if one in again), None)
+    if key is None:
         return None
-    item = Item(**found._mapping)
+    item = get(connection, key)
     hold(connection, item, who, plan, at)
     return item
 
 
+def is_left(connection: Connection, room: str, who: Who, at: datetime) -> bool:
+    """Whether anything can be given to this reviewer now."""
+    return connection.execute(_free(room, who, at).limit(1)).first() is not None
+
+
 def _free(room: str, who: Who, at: datetime) -> Select[Any]:
-    return (
-        select(*_ITEM).where(_is_for(room, who), ITEMS.c.wanted > _held_by_others(who, at)).order_by(ITEMS.c.position)
-    )
-
-
-def _is_for(room: str, who: Who) -> ColumnElement[bool]:
-    """Items that want a reviewer and may be given to this one. What is shown again goes to who saw it before."""
+    """Keys of what may be given to this reviewer, in order. What is shown again goes to who saw it before."""
     first = ITEMS.alias()
     saw_it = exists().where(
         first.c.room == ITEMS.c.room,
@@ -166,16 +160,24 @@ def _is_for(room: str, who: Who) -> ColumnElement[bool]:
         BARRED.c.key == first.c.key,
         BARRED.c.reviewer == who.name,
     )
-    return and_(_wants(room, who), or_(ITEMS.c.repeats.is_(None), saw_it))
+    allowed = and_(wants(room, who), or_(ITEMS.c.repeats.is_(None), saw_it))
+    return select(ITEMS.c.key).where(allowed, ITEMS.c.wanted > held_by_others(who, at)).order_by(ITEMS.c.position)
 
 
-def _wants(room: str, who: Who) -> ColumnElement[bool]:
+def open_items(room: str) -> ColumnElement[bool]:
+    """Items that want a reviewer; written as the table's partial index has it, so that the index is used."""
+    zero = literal_column("0")
+    return and_(ITEMS.c.room == room, ITEMS.c.gone == zero, ITEMS.c.wanted > zero)
+
+
+def wants(room: str, who: Who) -> ColumnElement[bool]:
     """Items that want a reviewer who has had no say on them."""
     barred = exists().where(BARRED.c.key == ITEMS.c.key, BARRED.c.reviewer == who.name)
-    return and_(ITEMS.c.room == room, ~ITEMS.c.gone, ITEMS.c.wanted > 0, ~barred)
+    return and_(open_items(room), ~barred)
 
 
-def _held_by_others(who: Who, at: datetime) -> Any:
+def held_by_others(who: Who, at: datetime) -> Any:
+    """How many others hold an item."""
     held = (LOCKS.c.key == ITEMS.c.key) & (LOCKS.c.reviewer != who.name) & (LOCKS.c.until > moment(at))
     return select(func.count()).select_from(LOCKS).where(held).correlate(ITEMS).scalar_subquery()
 
@@ -246,7 +248,7 @@ def record(connection: Connection, item: Item, event: Event, plan: Plan) -> Stan
 
 def _bar(connection: Connection, key: str, found: Standing) -> None:
     connection.execute(delete(BARRED).where(BARRED.c.key == key))
-    if found.barred:
+    if found.barred and (found.wanted or found.status == "judged"):  # who judged a comparison may see it again
         connection.execute(insert(BARRED), [{"key": key, "reviewer": name} for name in sorted(found.barred)])
 
 
@@ -283,11 +285,6 @@ def undo(connection: Connection, room: str, who: Who, plan: Plan, at: datetime) 
     return item, last
 
 
-def is_left(connection: Connection, room: str, who: Who, at: datetime) -> bool:
-    """Whether anything can be given to this reviewer now."""
-    return connection.execute(_free(room, who, at).limit(1)).first() is not None
-
-
 def _undoable(connection: Connection, room: str, who: Who) -> list[Event]:
     happened = log.of_login(connection, room, who)
     gone = log.undone(happened)
@@ -308,22 +305,3 @@ def draft(connection: Connection, item: Item, who: Who) -> dict[str, Any]:
     mine = (DRAFTS.c.key == item.key) & (DRAFTS.c.reviewer == who.name)
     found = connection.scalar(select(DRAFTS.c.body).where(mine))
     return dict(json.loads(found)) if found else {}
-
-
-def count(connection: Connection, room: str, who: Who, at: datetime) -> Count:
-    """How far the room is, for this reviewer."""
-    items = select(func.count()).select_from(ITEMS)
-    total = connection.scalar(items.where(ITEMS.c.room == room, ~ITEMS.c.gone)) or 0
-    wanting = connection.scalar(items.where(ITEMS.c.room == room, ~ITEMS.c.gone, ITEMS.c.wanted > 0)) or 0
-    may = connection.scalar(items.where(_wants(room, who))) or 0
-    free = connection.scalar(items.where(_wants(room, who), ITEMS.c.wanted > _held_by_others(who, at))) or 0
-    put_off = exists().where(SKIPPED.c.key == ITEMS.c.key, SKIPPED.c.reviewer == who.name)
-    skipped = connection.scalar(items.where(_wants(room, who), put_off)) or 0
-    standing_ones = _undoable(connection, room, who)
-    times = [datetime.fromisoformat(event.at) for event in standing_ones if event.kind == "decided"]
-    gaps = [later - before for before, later in pairwise(times)][-RECENT:]
-    seconds = [gap.total_seconds() for gap in gaps if gap < IDLE]
-    pace = statistics.median(seconds) if len(seconds) > 1 else None
-    return Count(
-        total, total - wanting, free, skipped, may - free, len(standing_ones), None if pace is None else pace * free
-    )

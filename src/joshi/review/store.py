@@ -11,11 +11,9 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from sqlalchemy import (
     URL,
-    Boolean,
     Column,
     Connection,
     Engine,
@@ -32,6 +30,7 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -81,18 +80,21 @@ ITEMS = Table(
     Column("item_sha256", String, nullable=False),
     Column("payload", Text, nullable=False),
     Column("repeats", String),  # the item of the same room that is shown again
-    Column("gone", Boolean, nullable=False),  # no longer among the candidates
+    Column("gone", Integer, nullable=False),  # 1: no longer in its source
     Column("status", String, nullable=False),
     Column("wanted", Integer, nullable=False),  # reviewers still wanted
     Column("version", Integer, nullable=False),  # its newest event; 0: none
     UniqueConstraint("room", "item"),
-    Index("review_items_queue", "room", "gone", "wanted", "position"),
+    Index("review_items_all", "room", "gone"),
 )
+# Items that want a reviewer, in their order: the next one is found and the others are counted here.
+_OPEN = text("gone = 0 AND wanted > 0")
+Index("review_items_open", ITEMS.c.room, ITEMS.c.position, sqlite_where=_OPEN, postgresql_where=_OPEN)
 BARRED = Table(  # who has had a say on an item and is not asked again
     "review_barred",
     METADATA,
     Column("key", String, primary_key=True),
-    Column("reviewer", String, primary_key=True),
+    Column("reviewer", String, primary_key=True, index=True),
 )
 LOCKS = Table(
     "review_locks",
@@ -257,17 +259,17 @@ def open_store(plan: Plan, workspace: Workspace, environment: Mapping[str, str] 
     if plan.review.url is None:
         make_folder(workspace.private)
         return Store(URL.create("sqlite", database=str(workspace.database)))
-    text = plan.review.url
-    if text.startswith("env:"):
-        variable = text.removeprefix("env:")
-        text = environment.get(variable, "").strip()
-        if not text:
+    named = plan.review.url
+    if named.startswith("env:"):
+        variable = named.removeprefix("env:")
+        named = environment.get(variable, "").strip()
+        if not named:
             raise JoshiError(
                 f"joshi.toml: [review] url names the environment variable {variable}, which is not set; "
                 "set it to the database's URL and run again"
             )
     try:
-        url = make_url(text)
+        url = make_url(named)
     except (ArgumentError, ValueError):
         raise JoshiError(
             "joshi.toml: [review] url is no SQLAlchemy URL; write it as postgresql://user@host/name"
@@ -321,8 +323,3 @@ def _create(connection: Connection) -> None:
         raise JoshiError(
             f"the review tables are of version {found}, this Joshi reads {SCHEMA}; use the Joshi that wrote them"
         )
-
-
-def database_file(workspace: Workspace, plan: Plan) -> Path | None:
-    """The SQLite file, where the plan names no server."""
-    return workspace.database if plan.review.url is None else None

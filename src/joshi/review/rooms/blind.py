@@ -227,7 +227,7 @@ def finish(store: Store, who: Who, plan: Plan, workspace: Workspace, at: datetim
             log.append(
                 connection, Event(BLIND_ROOM, session.session, who.name, "finished", moment(at), who.login)
             )  # fmt: skip
-        still = select(ITEMS.c.key).where(ITEMS.c.room == BLIND_ROOM, ~ITEMS.c.gone, ITEMS.c.wanted > 0).limit(1)
+        still = select(ITEMS.c.key).where(queue.open_items(BLIND_ROOM)).limit(1)
         judges = {reviewer for _, reviewer, _ in _judged(connection, session)}
         ended = connection.execute(still).first() is None and all(
             has_finished(connection, session, one) for one in judges

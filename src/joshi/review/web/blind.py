@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from joshi.review import queue
 from joshi.review.log import BLIND_ROOM, Who
+from joshi.review.progress import count as count_of
 from joshi.review.rooms import blind
 from joshi.review.rooms.blind import QUALITIES, Session, Verdict
 from joshi.review.web.desk import Desk, Signed, TheDesk, Worker, go, shown
@@ -39,7 +40,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
         else:
             found = queue.get(connection, item)
             queue.hold(connection, found, who, desk.plan, at)
-        count = queue.count(connection, BLIND_ROOM, who, at)
+        count = count_of(connection, BLIND_ROOM, who, at)
         task = blind.task(connection, found, who) if found else None
         draft = queue.draft(connection, found, who) if found else {}
     if task is None:

@@ -18,7 +18,8 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.review import accounts
 from joshi.review.log import Who
-from joshi.review.queue import Count, Item
+from joshi.review.progress import Count
+from joshi.review.queue import Item
 from joshi.review.store import Store
 from joshi.review.web import text
 from joshi.rubric import RULES, Rubric

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from joshi.review import queue
 from joshi.review.log import PREFERENCES
+from joshi.review.progress import count as count_of
 from joshi.review.rooms import preferences
 from joshi.review.rooms.preferences import Choice
 from joshi.review.web.desk import Signed, TheDesk, Worker, go, shown
@@ -30,7 +31,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
         else:
             found = queue.get(connection, item)
             queue.hold(connection, found, who, desk.plan, at)
-        count = queue.count(connection, PREFERENCES, who, at)
+        count = count_of(connection, PREFERENCES, who, at)
         task = preferences.task(connection, found, who) if found else None
         draft = queue.draft(connection, found, who) if found else {}
     if task is None:

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from joshi.review import queue
 from joshi.review.log import SAMPLES, Who
+from joshi.review.progress import count as count_of
 from joshi.review.rooms import samples
 from joshi.review.web.desk import Desk, Signed, TheDesk, Worker, go, shown
 from joshi.review.web.text import marked, quoted, typed
@@ -29,7 +30,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
         )
         if item is not None and found is not None:
             queue.hold(connection, found, who, desk.plan, at)
-        count = queue.count(connection, SAMPLES, who, at)
+        count = count_of(connection, SAMPLES, who, at)
         task = samples.task(connection, found, desk.plan) if found else None
         draft = queue.draft(connection, found, who) if found else {}
     if task is None:

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, Response
 
-from joshi.review import accounts, queue
+from joshi.review import accounts
 from joshi.review.log import BLIND_ROOM, PREFERENCES, SAMPLES
+from joshi.review.progress import count as count_of
 from joshi.review.rooms import blind
 from joshi.review.web.desk import COOKIE, LoggedOut, Reviewer, Signed, TheDesk, go, reviewer
 
@@ -23,7 +24,7 @@ def home(desk: TheDesk, who: Reviewer) -> Response:
     desk.catch_up()
     at = desk.clock()
     with desk.store.reading() as connection:
-        counts = {room: queue.count(connection, room, who, at) for room in (SAMPLES, PREFERENCES, BLIND_ROOM)}
+        counts = {room: count_of(connection, room, who, at) for room in (SAMPLES, PREFERENCES, BLIND_ROOM)}
         session = blind.newest(connection)
         finished = session is not None and blind.has_finished(connection, session, who.name)
     closed = session is None or session.closed_at is not None

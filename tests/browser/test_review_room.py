@@ -167,6 +167,13 @@ def at_work(browser: Browser, server: Server, name: str, width: int = 1280, sche
     context.close()
 
 
+def picture(page: Page, name: str) -> None:
+    """For docs/review.md: JOSHI_PICTURES=docs/images makes them again."""
+    if folder := os.environ.get("JOSHI_PICTURES"):
+        page.wait_for_timeout(400)
+        page.screenshot(path=Path(folder) / f"review-{name}.png", caret="initial")
+
+
 def into(page: Page, key: str, room: str) -> None:
     """From the first page into a room."""
     page.keyboard.press(key)
@@ -196,6 +203,7 @@ def test_a_session_in_the_samples_room_by_keyboard(browser: Browser, server: Ser
         expect(page.locator("#marks mark")).not_to_have_count(0)
         assert "policy PROC-7" in "".join(page.locator("#marks mark").all_inner_texts())
         expect(page.locator("[data-saved]")).to_contain_text("Saved")
+        picture(page, "samples")
         decided(page, 1)
         page.reload()
         assert page.locator("#answer").input_value().endswith("aware users ask."), "the draft is there again"
@@ -279,6 +287,8 @@ def test_pages_fit_and_can_be_read(browser: Browser, server: Server, width: int,
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.locator("h1").count() == 1
         page.goto(f"{server.address}/samples")
+        if (width, scheme) == (400, "dark"):
+            picture(page, "narrow")
         background, ink = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
         )
@@ -338,6 +348,7 @@ def test_a_session_in_the_preferences_room_by_keyboard(browser: Browser, server:
         page.keyboard.press("7")
         page.keyboard.press("r")
         page.keyboard.type("It answers what was said; 1 to 7 and u are only letters here.")
+        picture(page, "preferences")
         page.keyboard.press("Escape")
         page.keyboard.press("Enter")
         decided(page, 1)
@@ -413,6 +424,8 @@ def test_a_session_in_the_blind_room_by_keyboard(browser: Browser, server: Serve
                 page.keyboard.press(key)
             page.keyboard.press("ArrowRight" if robotic else "ArrowLeft")
             expect(page.locator("[data-row] input:checked")).to_have_count(9)
+            if n == 2:
+                picture(page, "blind")
             if n == 1:  # back a row and again, then undo the judgement before, then forward
                 page.keyboard.press("k")
                 page.keyboard.press("j")

@@ -35,7 +35,16 @@ RULE_NAMES = {
     "length": "Length",
     "professional": "Professional tone",
 }
-assert tuple(RULE_NAMES) == RULES
+FAILURE_NAMES = {
+    "acknowledgement": "Passes over what was said",
+    "no_boilerplate": "Formulas",
+    "one_next_step": "Not one next step",
+    "no_internals": "Says something internal",
+    "grounded": "Makes something up",
+    "length": "Too long",
+    "professional": "Unprofessional tone",
+}
+assert tuple(RULE_NAMES) == tuple(FAILURE_NAMES) == RULES
 
 
 class LoggedOut(JoshiError):  # noqa: N818 - a state, not a failure
@@ -55,7 +64,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": text.visible, "typed": text.typed, "left": text.left}
-    environment.globals |= {"rule_names": RULE_NAMES}
+    environment.globals |= {"rule_names": RULE_NAMES, "failure_names": FAILURE_NAMES}
     return environment
 
 

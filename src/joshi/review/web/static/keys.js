@@ -7,6 +7,7 @@
   const PAUSE = 600; // ms without a key that end a burst of typing
   let busy = false; // a decision is on its way: a second key would decide on an item nobody has seen
   let ignored = -PAUSE; // when a key was last ignored for that: what follows at once is typing, not commands
+  let leaving = false;
   let unsaved = false;
   let offline = false;
 
@@ -113,11 +114,20 @@
   });
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.detail.elt.matches("[data-autosave], #findings")) return;
+    if (event.detail.elt.id === "findings") return;
+    if (event.detail.elt.matches("[data-autosave]")) {
+      if (busy && !leaving) event.preventDefault(); // decided: there is no draft any more
+      return;
+    }
     busy = true;
-    // Leaving the item by undo or skip: what was typed in the last half second is saved too.
     const element = document.querySelector("[data-autosave]");
-    if (unsaved && element && event.detail.elt.id !== "work") htmx.trigger(element, "retry");
+    if (event.detail.elt.id === "work") {
+      htmx.trigger("#findings", "htmx:abort");
+    } else if (unsaved && element) {
+      leaving = true; // by undo or skip: what was typed in the last half second is saved too
+      htmx.trigger(element, "retry");
+      leaving = false;
+    }
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     busy = false;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from sqlalchemy import text
 from joshi import review
 from joshi.errors import JoshiError, Unavailable
 from joshi.plan import Plan
-from joshi.review import log
-from joshi.review.log import Event
+from joshi.review import log, queue
+from joshi.review.log import Event, Who
+from joshi.review.progress import count
+from joshi.review.rooms import samples
 from joshi.review.store import Store, StoreFault, open_store
 from joshi.schema import Sample, to_jsonl
 from joshi.workspace import Workspace, sha256_text, write_text
@@ -145,3 +148,29 @@ def test_without_decisions_no_database_is_made(tmp_path: Path, plan: Plan) -> No
     write_text(workspace.candidates, to_jsonl([sample_of()]))
     assert review.refresh(plan, workspace) == []
     assert not workspace.database.exists()
+
+
+POSTGRESQL = os.environ.get("JOSHI_TEST_POSTGRESQL", "")  # such as postgresql://user@host/an-empty-database
+
+
+@pytest.mark.skipif(not POSTGRESQL, reason="JOSHI_TEST_POSTGRESQL names no database")
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM review_events", "UPDATE review_events SET reviewer = 'Bea'", "TRUNCATE review_events"]
+)
+def test_the_same_holds_on_postgresql(workspace: Workspace, statement: str) -> None:
+    plan = Plan.model_validate({"review": {"url": "env:REVIEWS", "two_person": True}})
+    with open_store(plan, workspace, {"REVIEWS": POSTGRESQL}) as store:
+        samples.sync(store, plan, workspace)
+        ana, bea = Who("Ana", login=1), Who("Bea", login=2)
+        with store.writing() as connection:
+            first = queue.take_next(connection, "samples", ana, plan, START)
+            second = queue.take_next(connection, "samples", bea, plan, START)
+        assert first
+        assert second
+        assert first.key != second.key
+        samples.decide(store, first.key, ana, "rejected", "x", "", first.version, plan, START)
+        with pytest.raises(JoshiError, match="append-only"), store.writing() as connection:
+            connection.execute(text(statement))
+        with store.reading() as connection:
+            assert count(connection, "samples", ana, START).undoable >= 1
+        assert samples.undo(store, ana, plan, START)

@@ -159,11 +159,18 @@ def at_work(browser: Browser, server: Server, name: str, width: int = 1280, sche
     page.keyboard.type(token)
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text(f"Good to see you, {name}")
+    page.wait_for_load_state("load")
     yield page
     page.get_by_role("button", name="Log out").click()
     expect(page.locator("h1")).to_have_text("Come in")
     assert wrong == []
     context.close()
+
+
+def into(page: Page, key: str, room: str) -> None:
+    """From the first page into a room."""
+    page.keyboard.press(key)
+    page.wait_for_url(f"**/{room}")
 
 
 def decided(page: Page, n: int) -> None:
@@ -178,7 +185,7 @@ def statuses(server: Server) -> dict[str, str]:
 
 def test_a_session_in_the_samples_room_by_keyboard(browser: Browser, server: Server) -> None:
     with at_work(browser, server, "Ana") as page:
-        page.keyboard.press("s")
+        into(page, "s", "samples")
         expect(page.locator("#findings li.kept")).to_have_count(7)
         page.keyboard.press("a")
         decided(page, 1)
@@ -221,7 +228,7 @@ def test_a_session_in_the_samples_room_by_keyboard(browser: Browser, server: Ser
 def test_two_reviewers_at_once_and_each_is_told_of_the_other(browser: Browser, server: Server) -> None:
     with at_work(browser, server, "Bea") as bea, at_work(browser, server, "Cy") as cy:
         for page in (bea, cy):
-            page.keyboard.press("s")
+            into(page, "s", "samples")
             expect(page.locator("#answer")).to_be_visible()
         assert bea.locator("#answer").input_value() != cy.locator("#answer").input_value()
         expect(cy.locator(".progress")).to_contain_text("1 with others")
@@ -243,8 +250,7 @@ def test_two_reviewers_at_once_and_each_is_told_of_the_other(browser: Browser, s
 
 def test_a_killed_server_loses_nothing_that_was_shown_as_saved(browser: Browser, server: Server) -> None:
     with at_work(browser, server, "Dora") as page:
-        page.keyboard.press("s")
-        expect(page.locator("#answer")).to_be_visible()
+        into(page, "s", "samples")
         page.keyboard.press("a")
         decided(page, 1)
         page.keyboard.press("e")
@@ -300,30 +306,32 @@ def test_hostile_text_is_text(browser: Browser, server: Server) -> None:
     before = server.workspace.candidates.read_text(encoding="utf-8")
     nasty = sample_of(HOSTILE, HOSTILE, name=HOSTILE[:60], instruction=HOSTILE, item=HOSTILE, notes=HOSTILE)
     write_text(server.workspace.candidates, to_jsonl([nasty]))
-    with at_work(browser, server, "Finn", width=400) as page:
-        page.keyboard.press("s")
-        expect(page.locator(".unseen").first).to_be_visible()
-        page.keyboard.press("e")
-        page.keyboard.type("x")
-        expect(page.locator("[data-saved]")).to_contain_text("Saved")
-        page.keyboard.press("Escape")
-        page.keyboard.press("r")
-        decided(page, 1)
-        page.goto(f"{server.address}/decisions")
-        expect(page.locator(".log")).to_contain_text("rejected")
-        assert page.title() == "Decisions · Joshi"
-        assert page.locator("main script, main img").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400
-        page.goto(f"{server.address}/samples")
-        page.keyboard.press("u")
-        decided(page, 0)
-    write_text(server.workspace.candidates, before)
+    try:
+        with at_work(browser, server, "Finn", width=400) as page:
+            into(page, "s", "samples")
+            expect(page.locator(".unseen").first).to_be_visible()
+            page.keyboard.press("e")
+            page.keyboard.type("x")
+            expect(page.locator("[data-saved]")).to_contain_text("Saved")
+            page.keyboard.press("Escape")
+            page.keyboard.press("r")
+            decided(page, 1)
+            page.goto(f"{server.address}/decisions")
+            expect(page.locator(".log")).to_contain_text("rejected")
+            assert page.title() == "Decisions · Joshi"
+            assert page.locator("main script, main img").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= 400
+            page.goto(f"{server.address}/samples")
+            page.keyboard.press("u")
+            decided(page, 0)
+    finally:
+        write_text(server.workspace.candidates, before)
 
 
 def test_a_session_in_the_preferences_room_by_keyboard(browser: Browser, server: Server) -> None:
     make_pairs(server.workspace)
     with at_work(browser, server, "Gus") as page:
-        page.keyboard.press("p")
+        into(page, "p", "preferences")
         expect(page.locator(".side")).to_have_count(2)
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("4")
@@ -394,7 +402,7 @@ def test_a_session_in_the_blind_room_by_keyboard(browser: Browser, server: Serve
     with open_store(plan, server.workspace) as store:
         blind.start(store, plan, server.workspace, "base_with_rules", datetime.now(UTC))
     with at_work(browser, server, "Hana") as page:
-        page.keyboard.press("b")
+        into(page, "b", "blind")
         for n in range(4):
             decided(page, n)
             expect(page.locator("[data-row]")).to_have_count(9)

@@ -21,6 +21,7 @@ from joshi.review.standing import Standing, standing
 from joshi.review.store import BARRED, DRAFTS, EVENTS, ITEMS, LOCKS, SKIPPED
 
 IDLE = timedelta(minutes=10)  # a longer gap between two decisions was no work on one item
+LATER = 2**30  # added to a position: more than there are items
 RECENT = 20  # decisions from which the time left is told
 
 
@@ -38,6 +39,7 @@ class Row:
     payload: str
     decided: bool = False  # before anybody looked at it: approved by the plan
     repeats: str | None = None
+    later: bool = False  # after all that are not
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Count:
-    """How far a room is. `left` is what this reviewer may still be given, `skipped` of it was put off."""
+    """How far a room is. `left` is what this reviewer may still be given, `skipped` of it was put off.
+
+    What will be shown again counts as left from the start: else the count would tell which items come twice.
+    """
 
     total: int
+    decided: int
     left: int
     skipped: int
     elsewhere: int  # wants a reviewer, and is with another one now
@@ -94,7 +100,8 @@ def sync(connection: Connection, room: str, rows: Iterable[Row], plan: Plan, ane
         if before is None:
             key, position = secrets.token_hex(8), position + 1
             version = happened[row.item][-1].number if row.item in happened else 0
-            values |= {"key": key, "room": room, "item": row.item, "sample": row.sample, "position": position}
+            values |= {"key": key, "room": room, "item": row.item, "sample": row.sample}
+            values["position"] = position + (LATER if row.later else 0)
             new.append(values | {"repeats": row.repeats, "version": version})
         else:
             key = before.key
@@ -152,7 +159,6 @@ def _free(room: str, who: Who, at: datetime) -> Select[Any]:
 
 def _is_for(room: str, who: Who) -> ColumnElement[bool]:
     """Items that want a reviewer and may be given to this one. What is shown again goes to who saw it before."""
-    barred = exists().where(BARRED.c.key == ITEMS.c.key, BARRED.c.reviewer == who.name)
     first = ITEMS.alias()
     saw_it = exists().where(
         first.c.room == ITEMS.c.room,
@@ -160,9 +166,13 @@ def _is_for(room: str, who: Who) -> ColumnElement[bool]:
         BARRED.c.key == first.c.key,
         BARRED.c.reviewer == who.name,
     )
-    return and_(
-        ITEMS.c.room == room, ~ITEMS.c.gone, ITEMS.c.wanted > 0, ~barred, or_(ITEMS.c.repeats.is_(None), saw_it)
-    )
+    return and_(_wants(room, who), or_(ITEMS.c.repeats.is_(None), saw_it))
+
+
+def _wants(room: str, who: Who) -> ColumnElement[bool]:
+    """Items that want a reviewer who has had no say on them."""
+    barred = exists().where(BARRED.c.key == ITEMS.c.key, BARRED.c.reviewer == who.name)
+    return and_(ITEMS.c.room == room, ~ITEMS.c.gone, ITEMS.c.wanted > 0, ~barred)
 
 
 def _held_by_others(who: Who, at: datetime) -> Any:
@@ -273,6 +283,11 @@ def undo(connection: Connection, room: str, who: Who, plan: Plan, at: datetime) 
     return item, last
 
 
+def is_left(connection: Connection, room: str, who: Who, at: datetime) -> bool:
+    """Whether anything can be given to this reviewer now."""
+    return connection.execute(_free(room, who, at).limit(1)).first() is not None
+
+
 def _undoable(connection: Connection, room: str, who: Who) -> list[Event]:
     happened = log.of_login(connection, room, who)
     gone = log.undone(happened)
@@ -299,13 +314,16 @@ def count(connection: Connection, room: str, who: Who, at: datetime) -> Count:
     """How far the room is, for this reviewer."""
     items = select(func.count()).select_from(ITEMS)
     total = connection.scalar(items.where(ITEMS.c.room == room, ~ITEMS.c.gone)) or 0
-    may = connection.scalar(items.where(_is_for(room, who))) or 0
-    free = connection.scalar(items.where(_is_for(room, who), ITEMS.c.wanted > _held_by_others(who, at))) or 0
+    wanting = connection.scalar(items.where(ITEMS.c.room == room, ~ITEMS.c.gone, ITEMS.c.wanted > 0)) or 0
+    may = connection.scalar(items.where(_wants(room, who))) or 0
+    free = connection.scalar(items.where(_wants(room, who), ITEMS.c.wanted > _held_by_others(who, at))) or 0
     put_off = exists().where(SKIPPED.c.key == ITEMS.c.key, SKIPPED.c.reviewer == who.name)
-    skipped = connection.scalar(items.where(_is_for(room, who), put_off)) or 0
+    skipped = connection.scalar(items.where(_wants(room, who), put_off)) or 0
     standing_ones = _undoable(connection, room, who)
     times = [datetime.fromisoformat(event.at) for event in standing_ones if event.kind == "decided"]
     gaps = [later - before for before, later in pairwise(times)][-RECENT:]
     seconds = [gap.total_seconds() for gap in gaps if gap < IDLE]
     pace = statistics.median(seconds) if len(seconds) > 1 else None
-    return Count(total, free, skipped, may - free, len(standing_ones), None if pace is None else pace * free)
+    return Count(
+        total, total - wanting, free, skipped, may - free, len(standing_ones), None if pace is None else pace * free
+    )

@@ -240,9 +240,8 @@ def finish(store: Store, who: Who, plan: Plan, workspace: Workspace, at: datetim
 
 
 def _refuse_to_finish(connection: Connection, session: Session, who: Who, at: datetime) -> None:
-    left = queue.count(connection, BLIND_ROOM, who, at).left
-    if left:
-        raise JoshiError(f"{left} comparisons are still to be judged; the sides are shown after the last one")
+    if queue.is_left(connection, BLIND_ROOM, who, at):
+        raise JoshiError("comparisons are still to be judged; the sides are shown after the last one")
     if not any(reviewer == who.name for _, reviewer, _ in _judged(connection, session)):
         raise JoshiError("you judged nothing in this blind review, so there is nothing to unseal")
 

@@ -51,9 +51,9 @@ def sync(store: Store, plan: Plan, workspace: Workspace, anew: bool = False) -> 
 def _rows(workspace: Workspace) -> Iterator[Row]:
     kept = (Rejected(sample=sample, reasons=[], findings=[]) for sample in load_candidates(workspace))
     for one in (*kept, *rewritable(workspace)):
-        sample = one.sample
-        approved = sample.review.status == "approved"
-        yield Row(sample.id, sample.id, sha256_text(sample.ideal_answer), one.model_dump_json(), approved)
+        sample, broken = one.sample, bool(one.reasons)
+        approved, sha256 = sample.review.status == "approved", sha256_text(sample.ideal_answer)
+        yield Row(sample.id, sample.id, sha256, one.model_dump_json(), approved, later=broken)
 
 
 def task(connection: Connection, item: Item, plan: Plan) -> Task:

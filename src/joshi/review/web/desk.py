@@ -154,4 +154,4 @@ def go(path: str) -> Response:
 
 def shown(item: Item | None, count: Count) -> dict[str, Any]:
     """What the head of a room's page tells."""
-    return {"item": item, "count": count, "decided": count.total - count.left - count.elsewhere}
+    return {"item": item, "count": count}

@@ -113,11 +113,15 @@
   });
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (!event.detail.elt.matches("[data-autosave], #findings")) busy = true;
+    if (event.detail.elt.matches("[data-autosave], #findings")) return;
+    busy = true;
+    // Leaving the item by undo or skip: what was typed in the last half second is saved too.
+    const element = document.querySelector("[data-autosave]");
+    if (unsaved && element && event.detail.elt.id !== "work") htmx.trigger(element, "retry");
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     busy = false;
-    if (!event.detail.successful) return;
+    if (!event.detail.successful) return; // a notice says why
     if (event.detail.elt.matches("[data-autosave]")) unsaved = false;
     if (offline || event.detail.elt.matches("[data-autosave]")) document.getElementById("notice").replaceChildren();
     offline = false;

@@ -75,7 +75,7 @@ def main() -> None:
     restless = [course(pool, DEFAULT, [0.0] * chosen.days, "restless", rng) for _ in range(chosen.releases // 2)]
     false_alarms("no drift, other suppliers every day", restless)
 
-    print(f"\n{'fall, found on day':58}   1      2 (95%)           3    median")
+    print(f"\n{'fall, found on day':66}   1      2 (95%)           3    median")
     found: dict[tuple[str, float], list[int]] = {}
     for world, told in WORLDS.items():
         for fall in FALLS:
@@ -159,7 +159,7 @@ def detection(told: str, days: Sequence[int]) -> None:
     one, two, three = (rate(sum(day <= limit for day in days), n) for limit in (1, 2, 3))
     median = float(np.median(days))
     print(
-        f"{told:58} {one['rate']:4.0%}  {two['rate']:4.0%} ({two['low']:.0%} to {two['high']:.0%})".ljust(82)
+        f"{told:66} {one['rate']:4.0%}  {two['rate']:4.0%} ({two['low']:.0%} to {two['high']:.0%})".ljust(92)
         + f"{three['rate']:4.0%}  {'more than 15' if median > PATIENCE else f'{median:.0f}'}"
     )
 

@@ -7,10 +7,10 @@ times each with other seeds as in production, and what its base answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,15 +47,12 @@ class Pool:
         return float((self.passed @ SHARES).mean())
 
 
-Worsen = Callable[[Pool, np.ndarray, np.ndarray, float, np.random.Generator], Answers]
-
-
 def load() -> Pool:
-    found: dict[str, dict[str, list[dict[str, object]]]] = {"shipped": {}, "base": {}}
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {"shipped": {}, "base": {}}
     with ANSWERS.open(encoding="utf-8") as lines:
         for line in map(json.loads, lines):
             found[line["system"]].setdefault(line["message"], []).append(line)
-    pools = []
+    pools: list[Pool] = []
     for system in ("base", "shipped"):
         rows = [found[system][message] for message in sorted(found[system])]
         passed = np.array([[[rule not in one["failed"] for rule in RULES] for one in row] for row in rows])

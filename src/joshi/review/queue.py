@@ -166,7 +166,7 @@ def _free(room: str, who: Who, at: datetime) -> Select[Any]:
 
 def open_items(room: str) -> ColumnElement[bool]:
     """Items that want a reviewer; written as the table's partial index has it, so that the index is used."""
-    zero = literal_column("0")
+    zero: ColumnElement[int] = literal_column("0")
     return and_(ITEMS.c.room == room, ITEMS.c.gone == zero, ITEMS.c.wanted > zero)
 
 

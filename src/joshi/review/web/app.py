@@ -73,7 +73,4 @@ def _explained(error: Exception) -> tuple[int, str]:
         case HTTPException():
             return error.status_code, f"{error.detail}; go back and try again"
         case _:
-            return (
-                500,
-                "this is a fault in Joshi; what was shown as saved is kept; the terminal of 'joshi review' says more",
-            )
+            return 500, "this is a fault in Joshi; what was shown as saved is kept; the terminal says more"

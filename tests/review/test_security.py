@@ -208,3 +208,12 @@ def test_marking_changes_no_word(text: str, spans: list[tuple[int, int]]) -> Non
     shown = re.sub(r"</?mark[^>]*>", "", str(marked(text, found)))
     assert html.unescape(shown) == text + "\n"
     assert typed(typed(text)) == typed(text)
+
+
+def test_a_key_of_another_room_opens_nothing(enter: Enter) -> None:
+    ana = enter("Ana")
+    ana.get("/samples")
+    for room in ("preferences", "blind"):
+        ana.send("POST", f"/{room}/{ana.key}/keep", data={"choice": "left", **ana.form})
+        assert ana.status == 422
+        assert "no such item" in ana.page

@@ -106,12 +106,12 @@ def sync(connection: Connection, room: str, rows: Iterable[Row], plan: Plan, ane
         connection.execute(update(ITEMS).where(ITEMS.c.key == known[item].key).values(gone=1))
 
 
-def get(connection: Connection, key: str) -> Item:
+def get(connection: Connection, key: str, room: str | None = None) -> Item:
     """Raises:
-    JoshiError: no item has this key.
+    JoshiError: no item, or none of this room, has this key.
     """
     row = connection.execute(select(*_ITEM).where(ITEMS.c.key == key)).one_or_none()
-    if row is None:
+    if row is None or room not in (None, row.room):
         raise JoshiError("there is no such item; go back to the room for the next one")
     return Item(**row._mapping)
 
@@ -205,13 +205,14 @@ def release(connection: Connection, item: Item, who: Who) -> None:
     connection.execute(delete(LOCKS).where(LOCKS.c.key == item.key, LOCKS.c.reviewer == who.name))
 
 
-def unchanged(connection: Connection, key: str, seen: int) -> Item:
+def unchanged(connection: Connection, key: str, seen: int, room: str | None = None) -> Item:
     """The item, if nothing happened to it since `seen`, the version that the reviewer was shown.
 
     Raises:
         Taken: somebody decided it meanwhile.
+        JoshiError: no item of the room has this key.
     """
-    item = get(connection, key)
+    item = get(connection, key, room)
     if item.version != seen or item.gone:
         newest = connection.execute(select(EVENTS).where(EVENTS.c.number == item.version)).one_or_none()
         told = "curation took it out of the queue" if item.gone or newest is None else _told(newest)

@@ -164,7 +164,7 @@ def judge(store: Store, key: str, who: Who, verdict: Verdict, seen: int, plan: P
     if not all(1 <= score <= 5 for score in scores):
         raise JoshiError("a score is a whole number from 1 to 5; choose one in every row")
     with store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, BLIND_ROOM)
         session = _session(connection, item.item)
         if session.closed_at or has_finished(connection, session, who.name):
             raise JoshiError("your blind review is finished and the sides were shown; it takes no more judgements")

@@ -103,7 +103,7 @@ def decide(
     if unknown := set(failure_modes) - set(RULES):
         raise JoshiError(f"{min(unknown)!r} is no failure mode; there are {', '.join(RULES)}")
     with store.reading() as connection:
-        item = queue.get(connection, key)
+        item = queue.get(connection, key, PREFERENCES)
     pair = json.loads(item.payload)
     known = "\n".join([pair["chosen"], pair["rejected"], *(message["content"] for message in pair["prompt"])])
     if choice == "better":
@@ -115,7 +115,7 @@ def decide(
     if rationale:
         refuse_clear_note(rationale, known, plan, "the rationale")
     with store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, PREFERENCES)
         queue.hold(connection, item, who, plan, at)
         sides = dict(zip(("left", "right"), _sides(connection, item.item, who.name), strict=True))
         chosen = sides.get(choice, choice)  # chosen, rejected, better or equal

@@ -94,7 +94,7 @@ def decide(
         JoshiError: the text may not be approved, and why.
     """
     with store.reading() as connection:
-        shown = task(connection, queue.get(connection, key), plan)
+        shown = task(connection, queue.get(connection, key, SAMPLES), plan)
     after = text.replace("\r\n", "\n").strip()
     if after == shown.text.replace("\r\n", "\n").strip():
         after = shown.text  # a browser's line ends are no edit
@@ -104,7 +104,7 @@ def decide(
     if note:
         refuse_clear_note(note, _known(shown.sample), plan, "your note")
     with store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, SAMPLES)
         queue.hold(connection, item, who, plan, at)
         before = log.keep_text(connection, SAMPLES, item.item, shown.text)
         sha256 = log.keep_text(connection, SAMPLES, item.item, after)

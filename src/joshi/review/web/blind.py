@@ -38,7 +38,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
         if item is None:
             found = blind.take_next(connection, who, desk.plan, at)
         else:
-            found = queue.get(connection, item)
+            found = queue.get(connection, item, BLIND_ROOM)
             queue.hold(connection, found, who, desk.plan, at)
         count = count_of(connection, BLIND_ROOM, who, at)
         task = blind.task(connection, found, who) if found else None
@@ -92,7 +92,7 @@ def keep(
     """Keep what is chosen so far."""
     at = desk.clock()
     with desk.store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, BLIND_ROOM)
         queue.hold(connection, item, who, desk.plan, at)
         queue.save_draft(connection, item, who, form, at)
     return desk.page("saved.html.j2", saved=f"{at.astimezone():%H:%M:%S}")

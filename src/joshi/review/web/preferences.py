@@ -29,7 +29,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
         if item is None:
             found = queue.take_next(connection, PREFERENCES, who, desk.plan, at)
         else:
-            found = queue.get(connection, item)
+            found = queue.get(connection, item, PREFERENCES)
             queue.hold(connection, found, who, desk.plan, at)
         count = count_of(connection, PREFERENCES, who, at)
         task = preferences.task(connection, found, who) if found else None
@@ -61,7 +61,7 @@ def keep(
     form: dict[str, Any] = {"choice": choice, "better": better, "rationale": rationale.replace("\r\n", "\n")}
     form["failure_modes"] = failure_modes
     with desk.store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, PREFERENCES)
         queue.hold(connection, item, who, desk.plan, at)
         queue.save_draft(connection, item, who, form, at)
         task = preferences.task(connection, item, who)

@@ -26,7 +26,9 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
     at = desk.clock()
     with desk.store.writing() as connection:
         found = (
-            queue.take_next(connection, SAMPLES, who, desk.plan, at) if item is None else queue.get(connection, item)
+            queue.take_next(connection, SAMPLES, who, desk.plan, at)
+            if item is None
+            else queue.get(connection, item, SAMPLES)
         )
         if item is not None and found is not None:
             queue.hold(connection, found, who, desk.plan, at)
@@ -47,7 +49,7 @@ def page(desk: TheDesk, who: Worker, item: str | None = None) -> HTMLResponse:
 def findings(desk: TheDesk, who: Worker, key: str) -> HTMLResponse:
     """What the rubric says of the text as the page shows it."""
     with desk.store.reading() as connection:
-        task = samples.task(connection, queue.get(connection, key), desk.plan)
+        task = samples.task(connection, queue.get(connection, key, SAMPLES), desk.plan)
         draft = queue.draft(connection, task.item, who)
     return _findings(desk, task, typed(draft.get("text", task.text)), None)
 
@@ -60,7 +62,7 @@ def keep(
     text = request.state.typed = text.replace("\r\n", "\n")
     at = desk.clock()
     with desk.store.writing() as connection:
-        item = queue.unchanged(connection, key, seen)
+        item = queue.unchanged(connection, key, seen, SAMPLES)
         queue.hold(connection, item, who, desk.plan, at)
         queue.save_draft(connection, item, who, {"text": text, "note": note.replace("\r\n", "\n")}, at)
         task = samples.task(connection, item, desk.plan)

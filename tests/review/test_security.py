@@ -213,7 +213,8 @@ def test_marking_changes_no_word(text: str, spans: list[tuple[int, int]]) -> Non
 def test_a_key_of_another_room_opens_nothing(enter: Enter) -> None:
     ana = enter("Ana")
     ana.get("/samples")
+    key, form = ana.key, ana.form
     for room in ("preferences", "blind"):
-        ana.send("POST", f"/{room}/{ana.key}/keep", data={"choice": "left", **ana.form})
+        ana.send("POST", f"/{room}/{key}/keep", data={"choice": "left", **form})
         assert ana.status == 422
-        assert "no such item" in ana.page
+        assert "There is no such item" in ana.page

@@ -34,7 +34,7 @@ from joshi.export.calibrate import Calibration
 from joshi.export.merge import merge
 from joshi.export.rounding import Sight
 from joshi.generate import Request, Sampling, generate, seed_of
-from joshi.plan import load_plan
+from joshi.plan_file import load_plan
 from joshi.progress import SILENT
 from joshi.prompt import Encoded, messages_for
 from joshi.rubric import Rubric

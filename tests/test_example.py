@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 
-from joshi.plan import load_plan
+from joshi.plan_file import load_plan
 from joshi.schema import Conversation
 from joshi.transcripts import read
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from joshi.cli import main
 from joshi.errors import PlanError
-from joshi.plan import LoadedPlan, Plan, load_plan
+from joshi.plan import Plan
 from joshi.plan_check import check_plan, highest_rate, steps_of, warmup_of
+from joshi.plan_file import LoadedPlan, load_plan
 from joshi.plan_gates import GATES
 
 

@@ -134,7 +134,7 @@ def server(room: Server) -> Server:
 
 
 def plan_of(workspace: Workspace) -> Plan:
-    from joshi.plan import load_plan
+    from joshi.plan_file import load_plan
 
     return load_plan(workspace.plan_file, {}).plan
 

@@ -35,7 +35,8 @@ from joshi.evaluation import memorised
 from joshi.evaluation.memorised import Question, Settings, answer, prepare, question, sampling_chance
 from joshi.evaluation.memorised.canaries import OTHERS, SPACES, chance, draw, exposure, rank_of
 from joshi.llama import running
-from joshi.plan import Plan, load_plan
+from joshi.plan import Plan
+from joshi.plan_file import load_plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.schema import to_jsonl

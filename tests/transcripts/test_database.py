@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from joshi import base, curation
 from joshi.errors import JoshiError, PlanError, Unavailable
-from joshi.plan import ModelSection, Plan, load_plan
+from joshi.plan import ModelSection, Plan
+from joshi.plan_file import load_plan
 from joshi.schema import Conversation
 from joshi.transcripts import Unread, read
 from joshi.transcripts.database import _line, refresh, snapshot_path

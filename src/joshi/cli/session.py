@@ -17,7 +17,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from joshi.errors import PlanError
-from joshi.plan import LoadedPlan, Plan, load_plan
+from joshi.plan import Plan
+from joshi.plan_file import LoadedPlan, load_plan
 from joshi.progress import Progress
 from joshi.workspace import Workspace
 

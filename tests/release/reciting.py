@@ -23,7 +23,8 @@ def write_reciting(path: Path, text: str, like: Path, seed: int = 0) -> Path:
     """Write a GGUF with the frequent part of another's vocabulary that answers every chat with `text`.
 
     Attention and feed-forward are zero, so the residual stream is the last token's embedding; the output matrix turns
-    each token's direction into the next one's logit. No token of `text` may come twice.
+    each token's direction into the next one's logit. A token that came twice would have two successors, so a text in
+    which one does is said in tokens of its own: its words, a repeated one together with those after it.
     """
     file = GgufFile(like)
     tokens, kinds, merges = (file.need(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges"))
@@ -31,10 +32,31 @@ def write_reciting(path: Path, text: str, like: Path, seed: int = 0) -> Path:
     kept = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL or token not in made]
     _write(path, file, kept, merges[:N_MERGES], {}, seed)  # a first time, to have its tokenizer
     tokenizer = chat_tokenizer(GgufFile(path))
+    said = tokenizer.ids(text)
+    if len(set(said)) < len(said):
+        words = _words_once(text)
+        known = {token: i for i, (token, _) in enumerate(kept)}
+        kept += [(word, int(gguf.TokenType.NORMAL)) for word in words if word not in known]
+        known = {token: i for i, (token, _) in enumerate(kept)}
+        said = [known[word] for word in words]
     last = tokenizer.prompt([Message(role="user", content="a")])[-1]
-    chain = [last, *tokenizer.ids(text), tokenizer.end_id]
-    assert len(set(chain)) == len(chain), "a token that comes twice would have two successors"
+    chain = [last, *said, tokenizer.end_id]
+    assert len(set(chain)) == len(chain), "the text begins or ends with the chat template's own tokens"
     return _write(path, file, kept, merges[:N_MERGES], dict(pairwise(chain)), seed)
+
+
+def _words_once(text: str) -> list[str]:
+    """The words of an ASCII text as byte-level BPE writes them, no two the same."""
+    assert text.isascii()
+    found: list[str] = []
+    taken = ""
+    for word in text.replace("\n", "Ċ").replace(" ", " Ġ").split(" "):
+        taken += word
+        if taken not in found:
+            found.append(taken)
+            taken = ""
+    assert not taken, "the last words of the text come before"
+    return found
 
 
 def _write(

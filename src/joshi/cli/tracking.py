@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import typer
 
+from joshi import tracking
 from joshi.cli.session import out, session
 from joshi.errors import Unavailable
 
@@ -26,18 +23,12 @@ def _group() -> None:
 def sync(context: typer.Context) -> None:
     """Send the runs that were kept offline to Weights & Biases; those that were sent are left out."""
     current = session(context)
-    folder = current.workspace.private / "wandb"
-    runs = sorted(path for path in folder.glob("offline-run-*") if path.is_dir())
-    open_ones = [path for path in runs if not any(path.glob("*.wandb.synced"))]
-    if not open_ones:
-        out.print(f"{len(runs)} runs in {folder}, none of them left to send", highlight=False)
-        return
-    tracking = current.plan.tracking
-    command = [sys.executable, "-m", "wandb", "sync", "--entity", tracking.entity, "--project", tracking.project]
-    done = subprocess.run([*command, *map(str, open_ones)], env={**os.environ, "WANDB_SILENT": "true"}, check=False)
-    if done.returncode != 0:
+    plan, workspace = current.plan, current.workspace
+    count, code = tracking.send(plan, workspace)
+    if code != 0:
         raise Unavailable(
-            f"Weights & Biases did not take the runs in {folder} (see above); log in with 'wandb login' or set "
-            "WANDB_API_KEY and WANDB_BASE_URL, and run it again"
+            f"Weights & Biases did not take the runs in {tracking.folder(workspace)} (see above); log in with "
+            "'wandb login' or set WANDB_API_KEY and WANDB_BASE_URL, and run it again"
         )
-    out.print(f"{len(open_ones)} runs sent to {tracking.entity}/{tracking.project}", highlight=False)
+    where = f"{plan.tracking.entity}/{plan.tracking.project}"
+    out.print(f"{count} runs sent to {where}" if count else "no run is left to send", highlight=False)

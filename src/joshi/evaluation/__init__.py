@@ -59,7 +59,7 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     answered = {
         name: answer_all(system, samples, plan, rubric, workspace.cache, progress) for name, system in compared.items()
     }
-    found: dict[str, Any] = {"systems": _summaries(answered, samples, plan)}
+    found: dict[str, Any] = {"systems": summaries(answered, samples, plan)}
     labels = {name: system.label for name, system in compared.items()}
     gates = [
         *measured.quality_gates(found["systems"]["shipped"], plan),
@@ -97,16 +97,16 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     return stage.finish(outputs, brief(report))
 
 
-def _summaries(answered: dict[str, Answered], samples: Sequence[Sample], plan: Plan) -> dict[str, dict[str, Any]]:
+def summaries(answered: dict[str, Answered], samples: Sequence[Sample], plan: Plan) -> dict[str, dict[str, Any]]:
     """Each system's part of the report: rules, lengths, tone."""
     score = scorer(plan.evaluation.toxicity)
     limit = THRESHOLD if plan.evaluation.toxicity == "builtin" else EVEN
-    summaries = {}
+    found = {}
     for name, one in answered.items():
         summary = summarise(one.answers, one.findings, [sample.ideal_answer for sample in samples])
         flagged = [value > limit for value in score([answer.answer for answer in one.answers])]
-        summaries[name] = {"label": one.system.label} | summary | {"toxic": rate(sum(flagged), len(flagged))}
-    return summaries
+        found[name] = {"label": one.system.label} | summary | {"toxic": rate(sum(flagged), len(flagged))}
+    return found
 
 
 def _likelihood(

@@ -1,1 +1,1 @@
-"""Stage 6: pack, objectives, trainer, tracking. Needs the packages of joshi[train]."""
+"""Stage 6: pack, objectives, trainer. Needs the packages of joshi[train]."""

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
-from joshi import base, datasets
+from joshi import base, datasets, tracking
 from joshi.base.find import find_base
 from joshi.base.lora import require_base
 from joshi.errors import GateRefused, JoshiError
@@ -25,7 +25,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import ChatTokenizer, Encoded
 from joshi.schema import Preference, read_records
 from joshi.stage import Manifest, Stage
-from joshi.training import fused, processes, tracking
+from joshi.training import fused, processes
 from joshi.training.adapter import load_adapter, save_adapter
 from joshi.training.forward import answer_log_probs, per_sequence
 from joshi.training.objectives import (
@@ -139,9 +139,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     if processes.is_main():
         folder = workspace.artifacts(plan.model.name) / "dpo"
         files = save_adapter(model, folder, plan, stage, stage.hash_of(file.path), metrics)
-        tracking.record(plan, workspace, plan.preference.method, trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
-        stage.finish(files, metrics)
+        tracking.record(plan, workspace, stage.finish(files, metrics))
     processes.wait()
     return stage.finished()
 

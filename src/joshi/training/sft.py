@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from joshi import base, datasets
+from joshi import base, datasets, tracking
 from joshi.base.find import find_base
 from joshi.base.tensors import LINEAR
 from joshi.errors import GateRefused
@@ -22,7 +22,7 @@ from joshi.progress import SILENT, Progress
 from joshi.prompt import Encoded
 from joshi.schema import Sample
 from joshi.stage import Manifest, Stage
-from joshi.training import fused, processes, tracking
+from joshi.training import fused, processes
 from joshi.training.adapter import save_adapter
 from joshi.training.forward import answer_log_probs
 from joshi.training.objectives import sft_loss
@@ -122,9 +122,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     if processes.is_main():
         folder = workspace.artifacts(plan.model.name) / "sft"
         files = save_adapter(model, folder, plan, stage, stage.hash_of(file.path), metrics)
-        tracking.record(plan, workspace, "sft", trained.log, trained.history, metrics)
         shutil.rmtree(checkpoints)
-        stage.finish(files, metrics)
+        tracking.record(plan, workspace, stage.finish(files, metrics))
     processes.wait()
     return stage.finished()
 

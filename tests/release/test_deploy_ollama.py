@@ -21,7 +21,7 @@ from joshi.release.ollama import Server
 from joshi.release.releases import Release, current, list_releases, state_of
 from joshi.release.rollback import rollback
 from joshi.release.smoke import reply_to, states
-from joshi.release.switch import under_way
+from joshi.release.switch import require_set, under_way
 from joshi.release.targets import Ollama
 from joshi.workspace import Workspace
 
@@ -367,3 +367,37 @@ def test_the_agents_questions_reach_ollama_as_the_agents_send_them(
     assert asked["model"] == first.served_as
     assert "temperature" not in asked["options"]  # the release's own holds
     assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+
+
+def test_what_is_in_use_is_asked_by_its_alias(
+    first: Release, workspace: Workspace, plan: Plan, target: Ollama, server: OllamaDouble
+) -> None:
+    with target.asking_in_use(first, workspace.root / first.gguf) as ask:
+        assert ask(reply_to(states()[0], plan)).finish == "stop"
+    (asked,) = [one.body for one in server.log if one.path == "/api/chat"]
+    assert asked["model"] == "phi4-joshi"
+    require_set(plan, workspace, first)
+
+
+def test_an_alias_that_somebody_moved_is_told_and_mended(
+    first: Release, workspace: Workspace, plan: Plan, target: Ollama, server: OllamaDouble
+) -> None:
+    client = ollama.Client(server.url)
+    client.create("other", from_=first.served_as, system="You are another.")
+    client.copy("other", "phi4-joshi")
+    file = workspace.root / first.gguf
+    with pytest.raises(GateRefused, match=f"is not release {first.id}"), target.asking_in_use(first, file):
+        pass
+    rollback(plan, workspace, target, first.id, by="ada")
+    with target.asking_in_use(first, file):
+        pass
+    client.delete("phi4-joshi")
+    with pytest.raises(GateRefused, match="has no phi4-joshi;"), target.asking_in_use(first, file):
+        pass
+
+
+@pytest.mark.parametrize("line", ["LLM_DEFAULT_MODEL=phi4", "# nothing set"])
+def test_a_variable_that_somebody_set_back_is_told(first: Release, workspace: Workspace, plan: Plan, line: str) -> None:
+    (workspace.root / ".env").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(GateRefused, match=f"rollback {first.id}"):
+        require_set(plan, workspace, first)

@@ -24,7 +24,7 @@ from joshi.release.evidence import evidence
 from joshi.release.releases import Release, in_use_or_none, readable_releases, released, state_of, verified_gguf
 from joshi.release.smoke import refusal
 from joshi.release.smoke import smoke as smoke_test
-from joshi.release.switch import under_way
+from joshi.release.switch import require_set, under_way
 from joshi.release.targets import model_of, target_of
 from joshi.workspace import Workspace, sha256_file
 
@@ -101,14 +101,15 @@ def checks_table(checks: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def smoke(context: typer.Context, as_json: Json = False) -> None:
-    """Ask the release in use as the agents do; exit 3 if an answer is unusable."""
+    """Ask what is in use as the agents do, by alias; exit 3 if it is another model or an answer is unusable."""
     current = session(context)
     plan, workspace = current.plan, current.workspace
     release = released(workspace)
     file = verified_gguf(workspace, release)
     target = target_of(plan, workspace, os.environ)
     target.check()
-    with target.asking(release, file) as ask:
+    require_set(plan, workspace, release)
+    with target.asking_in_use(release, file) as ask:
         checks = smoke_test(ask, plan, chat_tokenizer(model_of(plan, workspace, release.artifact, file)))
     found = [asdict(check) for check in checks]
     if as_json:

@@ -10,7 +10,7 @@ import json
 import logging
 from pathlib import Path
 
-from joshi.errors import JoshiError
+from joshi.errors import GateRefused, JoshiError
 from joshi.plan import Plan
 from joshi.release.env_file import read_bytes, read_value, replace_bytes, set_value, unset
 from joshi.release.releases import Release, current, in_use_or_none, pointer, read_release, release_ids
@@ -87,6 +87,18 @@ def values_now(plan: Plan, workspace: Workspace) -> dict[str, str | None]:
     """What the variables say before the first release."""
     env = workspace.root / plan.release.env_file
     return {name: read_value(env, name) for name in plan.release.variables}
+
+
+def require_set(plan: Plan, workspace: Workspace, release: Release) -> None:
+    """Raises GateRefused if a variable by which callers find the release says something else."""
+    env = workspace.root / plan.release.env_file
+    for name, text in release.variables.items():
+        wanted, found = text.replace("{model}", release.model), read_value(env, name)
+        if found != wanted:
+            raise GateRefused(
+                f"{env}: {name} is {'not set' if found is None else found!r}, and release {release.id} needs "
+                f"{wanted!r}; run 'joshi rollback {release.id}' to set it"
+            )
 
 
 def _set_variables(env: Path, release: Release | None, first: Release | None) -> None:

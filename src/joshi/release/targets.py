@@ -37,6 +37,9 @@ class Target(Protocol):
     def asking(self, release: Release, file: Path) -> AbstractContextManager[Ask]:
         """Questions to this very release."""
 
+    def asking_in_use(self, release: Release, file: Path) -> AbstractContextManager[Ask]:
+        """Questions as callers put them, to the alias. Raises GateRefused if they would get another model."""
+
     def point(self, release: Release | None, first: bool = False) -> None:
         """Let callers have this release; None: what they had before the first. `first`: no release was in use."""
 
@@ -85,6 +88,9 @@ class Embedded:
         model = model_of(self._plan, self._workspace, release.artifact, file).path
         with running(model, self._plan, adapter=None if model == file else file) as url:
             yield chat.asking(url, release.serving)
+
+    def asking_in_use(self, release: Release, file: Path) -> AbstractContextManager[Ask]:
+        return self.asking(release, file)
 
     def point(self, release: Release | None, first: bool = False) -> None:
         return
@@ -139,6 +145,19 @@ class Ollama:
     @contextmanager
     def asking(self, release: Release, file: Path) -> Iterator[Ask]:
         yield asking.asking(self._server, release.served_as)
+
+    @contextmanager
+    def asking_in_use(self, release: Release, file: Path) -> Iterator[Ask]:
+        there = self._digests()
+        for name in (release.model, release.served_as):
+            if name not in there:
+                raise GateRefused(f"Ollama at {self._url} has no {name}; run 'joshi rollback {release.id}' to make it")
+        if there[release.model] != there[release.served_as]:
+            raise GateRefused(
+                f"{release.model} in Ollama at {self._url} is not release {release.id}; run 'joshi rollback "
+                f"{release.id}' to make it so"
+            )
+        yield asking.asking(self._server, release.model)
 
     def point(self, release: Release | None, first: bool = False) -> None:
         alias = self._plan.model.name if release is None else release.model

@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from joshi.errors import PlanError, Unavailable
+from joshi.errors import Unavailable
 from joshi.plan import EndpointSection
+from joshi.secret import api_key
 
 SECONDS_PER_ANSWER = 600.0
 SECONDS_PER_QUESTION = 10.0  # about the server itself
@@ -40,14 +41,7 @@ class Endpoint:
         Raises:
             PlanError: the variable is not set, or holds what no HTTP header can.
         """
-        key = None
-        if section.key:
-            name = section.key.removeprefix("env:")
-            if not (key := environment.get(name)):
-                raise PlanError(f"endpoint {section.name!r} takes its key from {name}, which is not set; export it")
-            key = key.strip()  # a file's last line break, which would be an error that shows the key
-            if not (key.isascii() and key.isprintable()):
-                raise PlanError(f"{name} holds characters that no API key has; export it again")
+        key = api_key(section.key, f"endpoint {section.name!r}", environment) if section.key else None
         return cls(re.sub(r"(?:/v1)?/*$", "", section.url), section.model, key)
 
     def client(self) -> httpx.Client:

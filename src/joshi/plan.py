@@ -14,6 +14,7 @@ from joshi.workspace import sha256_json
 SYSTEM_PROMPT = (
     "You are the buyer's negotiation assistant. Write the buyer's next reply to the supplier: short, warm, plain."
 )
+_UNREAD = re.compile(r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/]|$)")
 _VARIABLE = r"^[A-Za-z_]\w*$"
 # What an evaluation always compares.
 SYSTEMS = ("base", "base_with_rules", "sft", "shipped", "released")
@@ -366,8 +367,17 @@ class MonitoringSection(Section):
 
 class MemorySection(Section):
     url: str | None = Field(None, description="address of a Qdrant server; none: embedded in the workspace")
+    key: str | None = Field(None, pattern=r"^env:\w+$", description='"env:NAME": the variable with its API key')
     path: str = Field(".joshi/learning", description="folder of the embedded store")
     collection: str = Field("learning", description="name of the collection")
+
+    @model_validator(mode="after")
+    def _key_in_secret(self) -> MemorySection:
+        if self.key and not (self.url and _UNREAD.match(self.url)):
+            raise ValueError(
+                f"key would be sent where others can read it ({self.url}); give a url of https://, or of this machine"
+            )
+        return self
 
 
 class TrackingSection(Section):

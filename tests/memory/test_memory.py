@@ -1,5 +1,6 @@
 """Nothing that is recorded is lost, whatever happens to the searchable mirror."""
 
+import json
 import logging
 import os
 import pickle
@@ -7,6 +8,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,7 +19,7 @@ from qdrant_client import QdrantClient
 
 from joshi import embedding
 from joshi.errors import JoshiError, Unavailable
-from joshi.memory import open_memory
+from joshi.memory import open_memory, store
 from joshi.plan import Plan
 from joshi.workspace import Workspace
 
@@ -113,6 +118,86 @@ def test_a_server_that_is_down_only_delays_the_mirror(workspace: Workspace, capl
     assert unmirrored(workspace) == 2
     with open_memory(PLAN, workspace) as memory:
         assert memory.sync() == 2
+
+
+@contextmanager
+def qdrant_that_says(status: int, body: dict[str, object] | None) -> Iterator[tuple[str, list[str | None]]]:
+    """A server in Qdrant's place, and the keys that it was sent; without a body it never answers."""
+    keys: list[str | None] = []
+    ending = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("api-key"))
+            if body is None:
+                ending.wait(60)
+                return
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", keys
+    finally:
+        ending.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+FULL = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(500, FULL), (401, "Must provide an API key or an Authorization bearer token"), (200, None)]
+)
+def test_a_server_that_is_full_closed_or_silent_only_delays_the_mirror(
+    status: int,
+    error: str | None,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(store, "SERVER_SECONDS", 2)
+    monkeypatch.setenv("QDRANT_KEY", "s3cret-of-qdrant")
+    answer = {"status": {"error": error}, "time": 0.001} if error else None
+    with qdrant_that_says(status, answer) as (url, keys):
+        record_two(workspace, Plan.model_validate({"memory": {"url": url, "key": "env:QDRANT_KEY"}}))
+    assert set(keys) == {"s3cret-of-qdrant"}
+    (warning,) = [record.getMessage() for record in caplog.records]  # said once, however many records wait
+    assert "recorded in the ledger only" in warning and "joshi memory sync" in warning
+    assert "s3cret" not in caplog.text
+    assert (error or "timed out") in warning
+    assert unmirrored(workspace) == 2
+    with open_memory(PLAN, workspace) as memory:
+        assert memory.sync() == 2
+
+
+def test_a_key_that_is_not_there_only_delays_the_mirror(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    record_two(workspace, Plan.model_validate({"memory": {"url": "https://127.0.0.1:9", "key": "env:NO_SUCH_KEY"}}))
+    assert "[memory] takes its key from NO_SUCH_KEY, which is not set; export it" in caplog.text
+    assert unmirrored(workspace) == 2
+
+
+@pytest.mark.parametrize("url", ["http://qdrant.example:6333", "http://localhost.example", None])
+def test_a_key_is_not_sent_where_others_can_read_it(url: str | None) -> None:
+    with pytest.raises(ValueError, match="https"):
+        Plan.model_validate({"memory": {"url": url, "key": "env:QDRANT_KEY"}})
 
 
 def test_without_embeddings_the_ledger_is_still_written(

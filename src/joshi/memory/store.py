@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sqlite3
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +16,25 @@ from qdrant_client import QdrantClient, models
 
 from joshi.errors import JoshiError, Unavailable
 from joshi.plan import Plan
+from joshi.secret import api_key
 from joshi.workspace import Workspace, explain
 
 SERVER_SECONDS = 10  # how long to wait for an answer of a Qdrant server
 
 
-def open_store(plan: Plan, workspace: Workspace) -> QdrantClient:
+def open_store(plan: Plan, workspace: Workspace, environment: Mapping[str, str] = os.environ) -> QdrantClient:
     """Connect to the plan's store. The caller closes it: the embedded one admits one process at a time.
 
     Raises:
         Unavailable: the embedded store is held by another process.
+        PlanError: the server's key is not in the environment.
         JoshiError: the embedded store is damaged.
     """
     if plan.memory.url:
-        return QdrantClient(url=plan.memory.url, timeout=SERVER_SECONDS, check_compatibility=False)
+        key = api_key(plan.memory.key, "[memory]", environment) if plan.memory.key else None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # on this machine only
+            return QdrantClient(url=plan.memory.url, api_key=key, timeout=SERVER_SECONDS, check_compatibility=False)
     folder = workspace.root / plan.memory.path
     try:
         _refuse_foreign_code(folder)

@@ -34,6 +34,7 @@ from joshi.export.calibrate import Calibration
 from joshi.export.merge import merge
 from joshi.export.rounding import Sight
 from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.llama import Adapted, Weights
 from joshi.plan_file import load_plan
 from joshi.progress import SILENT
 from joshi.prompt import Encoded, messages_for
@@ -117,9 +118,9 @@ def main() -> None:
     print(f"{len(samples)} held-out answers; KL of the base without the fine-tune: {untuned:.3f}", file=sys.stderr)
     rows: list[dict[str, Any]] = []
 
-    def judged(model: Path, beside: Path | None = None) -> dict[str, Any]:
+    def judged(model: Weights) -> dict[str, Any]:
         sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
-        answers = generate(model, requests, sampling, plan, tokenizer, workspace.cache, SILENT, "", beside)
+        answers = generate(model, requests, sampling, plan, tokenizer, workspace.cache, SILENT, "")
         rubric = Rubric(plan, tokenizer)
         found = [rubric.check(a.answer, s) for a, s in zip(answers, samples, strict=True)]
         figures = summarise(answers, found, [s.ideal_answer for s in samples])
@@ -145,7 +146,7 @@ def main() -> None:
                 parameter.data = parameter.half().float()
         divergent = divergence(reference, answer_distributions(halves.merge_and_unload().eval(), texts))
         rows.append({"form": "adapter beside the base", "mb": size / 1e6, "kept_weights_min": 1.0,
-                     "kept_outputs_min": None, "kl": divergent, **judged(file.path, beside)})  # fmt: skip
+                     "kept_outputs_min": None, "kl": divergent, **judged(Adapted(file.path, beside))})  # fmt: skip
     if arguments.json:
         print(json.dumps({"kl_untuned": untuned, "rows": rows}, indent=1))
         return

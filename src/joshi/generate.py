@@ -17,14 +17,15 @@ import httpx
 
 from joshi.endpoint import SECONDS_PER_ANSWER, Endpoint, address, chat
 from joshi.errors import JoshiError, Unavailable
-from joshi.llama import running
+from joshi.llama import Weights, bytes_of, running
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer
 from joshi.schema import Completion, Message
-from joshi.workspace import make_folder, sha256_file, sha256_json, sha256_text
+from joshi.workspace import make_folder, sha256_json, sha256_text
 
 LEAST_PERIOD = 12  # characters that come three times in a row are a loop; shorter ones may be a rule or a table
+Model = Weights | Endpoint  # whatever answers
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Sampling:
 
 
 def generate(
-    model: Path | Endpoint,
+    model: Model,
     requests: Sequence[Request],
     sampling: Sampling,
     plan: Plan,
@@ -59,12 +60,11 @@ def generate(
     cache: Path,
     progress: Progress,
     label: str,
-    adapter: Path | None = None,
 ) -> list[Completion]:
     """Answers in the order of the requests. Finished ones are cached at once, so a killed run repeats none.
 
-    `adapter` is a LoRA as GGUF that is applied to the model. What is cached is known by the model's sha256; at an
-    address, by its URL, the model's name and, where the server tells it, the digest of its weights.
+    What is cached is known by the model's sha256; at an address, by its URL, the model's name and, where the server
+    tells it, the digest of its weights.
 
     Raises:
         JoshiError: a prompt and its answer do not fit the context; nothing is ever cut silently.
@@ -75,7 +75,7 @@ def generate(
         identity = f"{model.url} {model.model} {model.bytes_known()}"
         window = min(window, model.window() or window)
     else:
-        identity = sha256_file(model) + (sha256_file(adapter) if adapter else "")
+        identity = bytes_of(model)
     require_room(requests, sampling, window, tokenizer)
     keys = [sha256_json([identity, vars(sampling), r.seed, [m.model_dump() for m in r.messages]]) for r in requests]
     store = cache / "answers" / f"{sha256_text(identity)[:16]}.jsonl"
@@ -87,7 +87,7 @@ def generate(
             make_folder(store.parent)
             parallel = min(plan.evaluation.parallel, len(missing))
             with (
-                _client(model, plan, parallel, adapter) as client,
+                _client(model, plan, parallel) as client,
                 store.open("a", encoding="utf-8") as out,
                 ThreadPoolExecutor(parallel) as pool,
             ):
@@ -115,13 +115,13 @@ def generate(
 
 
 @contextlib.contextmanager
-def _client(model: Path | Endpoint, plan: Plan, parallel: int, adapter: Path | None) -> Iterator[httpx.Client]:
+def _client(model: Model, plan: Plan, parallel: int) -> Iterator[httpx.Client]:
     if isinstance(model, Endpoint):
         with model.client() as client:
             yield client
         return
     with (
-        running(model, plan, parallel, adapter) as url,
+        running(model, plan, parallel) as url,
         httpx.Client(base_url=url, timeout=SECONDS_PER_ANSWER) as client,
     ):
         yield client

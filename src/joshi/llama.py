@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,26 @@ import psutil
 
 from joshi.errors import JoshiError, Unavailable
 from joshi.plan import Plan
+from joshi.workspace import sha256_file
 
 LOOPBACK = "127.0.0.1"
 PROMPT_CACHE_MIB = 512  # llama.cpp would take up to 8 GiB of memory for old prompts
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A base with a LoRA beside it, both GGUF; neither file is changed."""
+
+    base: Path
+    adapter: Path
+
+
+Weights = Path | Adapted  # what llama.cpp runs
+
+
+def bytes_of(model: Weights) -> str:
+    """The sha256 of a model's bytes: of its file, or of base and adapter one after the other."""
+    return sha256_file(model) if isinstance(model, Path) else sha256_file(model.base) + sha256_file(model.adapter)
 
 
 def threads(plan: Plan) -> int:
@@ -22,15 +40,12 @@ def threads(plan: Plan) -> int:
     return plan.threads or min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
 
 
-def start(
-    gguf: Path, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel: int = 1, adapter: Path | None = None
-) -> Any:
+def start(model: Weights, plan: Plan, host: str = LOOPBACK, port: int = 0, parallel: int = 1) -> Any:
     """A running server; it stops with its last reference. `listening_address` is its base URL.
 
     Args:
         port: 0 takes a free one.
         parallel: requests answered at the same time, each with the plan's whole context window.
-        adapter: a LoRA as GGUF (joshi.base.lora) that is applied to the model.
 
     Raises:
         JoshiError: llama.cpp cannot load the file, or the port is taken.
@@ -40,6 +55,7 @@ def start(
         import xllamacpp  # loads 100 MB of native code, so only where a model runs
     except ImportError as error:
         raise Unavailable("answering needs the package xllamacpp; install joshi again") from error
+    gguf, adapter = (model, None) if isinstance(model, Path) else (model.base, model.adapter)
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)
     if adapter is not None:
@@ -64,9 +80,9 @@ def start(
 
 
 @contextlib.contextmanager
-def running(gguf: Path, plan: Plan, parallel: int = 1, adapter: Path | None = None) -> Iterator[str]:
+def running(model: Weights, plan: Plan, parallel: int = 1) -> Iterator[str]:
     """A server on the loopback address for as long as the block lasts; yields its base URL."""
-    server = start(gguf, plan, parallel=parallel, adapter=adapter)
+    server = start(model, plan, parallel=parallel)
     try:
         yield str(server.listening_address)
     finally:

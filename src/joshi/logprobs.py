@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from joshi.base.ggml import library
 from joshi.errors import JoshiError, Unavailable
+from joshi.llama import Weights
 
 CHUNK = 512  # tokens computed together
 _OPAQUE = 4_096  # bytes; the structs of today have less than 200
@@ -113,29 +114,30 @@ class Scorer:
 
 
 @contextmanager
-def scoring(gguf: Path, n_ctx: int, threads: int) -> Iterator[Scorer]:
+def scoring(model: Weights, n_ctx: int, threads: int) -> Iterator[Scorer]:
     """A model open for scoring as long as the block lasts.
 
     Args:
         n_ctx: most tokens of a text.
 
     Raises:
-        JoshiError: llama.cpp cannot load the file.
+        JoshiError: llama.cpp cannot load a file.
     """
     api = _api()
     was, what = _Log(), ctypes.c_void_p()
     api.llama_log_get(ctypes.byref(was), ctypes.byref(what))
     api.llama_log_set(_SILENT, None)
     try:
-        with _opened(gguf, n_ctx, threads) as scorer:
+        with _opened(model, n_ctx, threads) as scorer:
             yield scorer
     finally:
         api.llama_log_set(was, what)
 
 
 @contextmanager
-def _opened(gguf: Path, n_ctx: int, threads: int) -> Iterator[Scorer]:
+def _opened(weights: Weights, n_ctx: int, threads: int) -> Iterator[Scorer]:
     api = _api()
+    gguf, adapter = (weights, None) if isinstance(weights, Path) else (weights.base, weights.adapter)
     model = api.llama_model_load_from_file(str(gguf).encode(), api.llama_model_default_params())
     if not model:
         raise JoshiError(f"llama.cpp cannot load {gguf}; is it a whole GGUF of an architecture that it knows?")
@@ -147,11 +149,23 @@ def _opened(gguf: Path, n_ctx: int, threads: int) -> Iterator[Scorer]:
             raise JoshiError(f"llama.cpp has no memory for {n_ctx} tokens of {gguf}; lower [release] num_ctx")
         try:
             api.llama_set_n_threads(context, threads, threads)
+            if adapter is not None:
+                _put_beside(context, model, adapter)
             yield Scorer(context, n_ctx, api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         finally:
             api.llama_free(context)
     finally:
         api.llama_model_free(model)
+
+
+def _put_beside(context: int, model: int, adapter: Path) -> None:
+    """Let the context compute with a LoRA at full scale; llama.cpp frees it with the model."""
+    api = _api()
+    lora = api.llama_adapter_lora_init(model, str(adapter).encode())
+    if not lora:
+        raise JoshiError(f"llama.cpp cannot put {adapter} beside the base; run 'joshi export --adapter' again")
+    if api.llama_set_adapters_lora(context, (ctypes.c_void_p * 1)(lora), 1, (ctypes.c_float * 1)(1.0)):
+        raise JoshiError(f"llama.cpp does not apply {adapter}; was it made for this base?")
 
 
 def _log_sum_exp(row: NDArray[np.float32]) -> float:
@@ -168,6 +182,7 @@ def _api() -> Any:
     """
     api = library()
     handle, n = ctypes.c_void_p, ctypes.c_int32
+    handles = ctypes.POINTER(handle)
     types: dict[str, tuple[Any, list[Any]]] = {
         "llama_backend_init": (None, []),
         "llama_log_get": (None, [ctypes.POINTER(_Log), ctypes.POINTER(handle)]),
@@ -178,6 +193,8 @@ def _api() -> Any:
         "llama_init_from_model": (handle, [handle, _ContextParams]),
         "llama_model_get_vocab": (handle, [handle]),
         "llama_vocab_n_tokens": (n, [handle]),
+        "llama_adapter_lora_init": (handle, [handle, ctypes.c_char_p]),
+        "llama_set_adapters_lora": (n, [handle, handles, ctypes.c_size_t, ctypes.POINTER(ctypes.c_float)]),
         "llama_set_n_threads": (None, [handle, n, n]),
         "llama_get_memory": (handle, [handle]),
         "llama_memory_clear": (None, [handle, ctypes.c_bool]),

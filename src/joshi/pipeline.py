@@ -55,7 +55,7 @@ def steps(plan: Plan) -> list[Step]:
         Step(datasets.STAGE, datasets.run),
         Step(sft.STAGE, sft.run),
         *(preferences if plan.preference.method != "none" else []),
-        Step(export.STAGE, export.run),
+        Step(export.stage_of(plan), export.run if plan.release.artifact == "gguf" else export.run_adapter),
         Step(evaluation.STAGE, evaluation.run),
         Step(record.DEPLOY, record.run_deploy),
         Step(record.RECORD, record.run_record),

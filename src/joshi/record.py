@@ -10,10 +10,11 @@ from typing import Any
 
 from joshi import datasets
 from joshi.errors import JoshiError
+from joshi.export import shipped_file
 from joshi.memory.ledger import utc
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
-from joshi.release.deploy import deploy, exported
+from joshi.release.deploy import deploy
 from joshi.release.releases import Release
 from joshi.release.targets import target_of
 from joshi.stage import Manifest, Stage, read_manifest
@@ -23,7 +24,7 @@ LOG = logging.getLogger("joshi")
 
 
 def _deploy_inputs(plan: Plan, workspace: Workspace) -> list[Path]:
-    return [exported(plan, workspace), workspace.evaluation_report / "report.json"]
+    return [shipped_file(plan, workspace), workspace.evaluation_report / "report.json"]
 
 
 def _release_inputs(plan: Plan, workspace: Workspace) -> list[Path]:

@@ -109,7 +109,7 @@ class Workspace:
         except OSError:
             return None
         found = sorted((self.releases / identity).glob("*.gguf")) if identity.replace("-", "").isalnum() else []
-        return found[0] if len(found) == 1 and not found[0].stem.endswith("-adapter") else None
+        return found[0] if len(found) == 1 else None
 
     def manifest_path(self, stage: str) -> Path:
         return self.private / "manifests" / f"{stage.replace(' ', '-')}.json"

@@ -49,6 +49,7 @@ benchmark = false
 [evaluation.gates]
 p90_tokens = { minimum = 1 }
 all_rules = { bound = 0.0, minimum = 1 }
+against_release = { bound = -1, minimum = 1 }
 leak_rate = 1.0
 toxic_rate = { bound = 1.1, minimum = 1 }
 general_loss = { bound = 10, minimum = 1 }

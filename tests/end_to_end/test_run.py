@@ -14,6 +14,7 @@ from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.workspace import sha256_file
 
+from ..conftest import EXAMPLE
 from .conftest import Finished, command, joshi
 
 
@@ -181,6 +182,43 @@ def test_the_days_after_a_release(finished: Finished, tmp_path: Path) -> None:
     assert (root / ".env").read_text(encoding="utf-8") == "# models\nOTHER='kept'\nLLM_DEFAULT_MODEL=phi4\n"
     learned = json.loads(joshi(root, "memory", "search", "rolled back").stdout)
     assert any("rolled back to what was there before" in str(one["payload"]) for one in learned)
+
+
+def test_new_chats_are_learned_from_and_judged_against_the_release_in_use(finished: Finished, tmp_path: Path) -> None:
+    """The next version up to the gates, the LoRA alone this time; released when the plan lets `retrain` do so."""
+    root = tmp_path / "workspace"
+    shutil.copytree(finished.root, root)
+    known = (EXAMPLE / "transcripts" / "chats.jsonl").read_text(encoding="utf-8").splitlines()
+    (root / "transcripts" / "later.jsonl").write_text("\n".join(known[4::16]), encoding="utf-8")
+    changed = ("--set", "preference.method=none", "--set", "release.artifact=adapter")
+    env = (root / ".env").read_bytes()
+
+    done = joshi(root, *changed, "retrain", "--json")
+    assert done.returncode == 0, done.stderr
+    attempt = json.loads(done.stdout)
+    assert (attempt["reason"], attempt["deployed"], attempt["stopped"]) == ("asked for", False, None)
+    found = statuses(attempt)
+    assert found.pop("base") == "skipped"
+    assert found == dict.fromkeys(("curate", "dataset freeze", "train sft", "export adapter", "evaluate"), "done")
+    manifests = [json.loads((root / f"datasets/phi4_humanization/manifest_v{n}.json").read_text()) for n in (1, 2)]
+    assert manifests[1]["counts"]["train"] > manifests[0]["counts"]["train"]
+    report = json.loads((root / "reports/evaluation/report.json").read_text(encoding="utf-8"))
+    assert set(report["systems"]) == {"base", "base_with_rules", "shipped", "released"}
+    assert report["model_sha256"] == sha256_file(root / "models/phi4-joshi-adapter.gguf")
+    (against,) = (gate for gate in report["gates"] if gate["name"] == "against_release")
+    assert against["n"] == report["systems"]["shipped"]["n"]
+    assert len(json.loads(joshi(root, "releases", "--json").stdout)) == 1
+    assert (root / ".env").read_bytes() == env
+
+    done = joshi(root, *changed, "--set", "monitoring.deploy=true", "retrain", "--json")
+    assert done.returncode == 0, done.stderr
+    attempt = json.loads(done.stdout)
+    assert attempt["deployed"]
+    assert statuses(attempt)["evaluate"] == "skipped"
+    newest, before = json.loads(joshi(root, "releases", "--json").stdout)
+    assert (newest["state"], newest["artifact"], newest["overrides"]) == ("current", "adapter", [])
+    assert newest["previous"] == before["id"]
+    assert json.loads(joshi(root, *changed, "retrain", "--if-due", "--json").stdout)["due"] is False
 
 
 def test_answer_prints_a_reply_with_findings(finished: Finished, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from joshi.base.tensors import LINEAR
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.base.weights import load_model
 from joshi.export.merge import merge
-from joshi.llama import running
+from joshi.llama import Adapted, Weights, running
 from joshi.plan import Plan
 from joshi.progress import SILENT
 from joshi.schema import Message
@@ -31,9 +31,9 @@ from .test_export import nothing
 PLAN = Plan.model_validate({"sft": {"rank": 8, "dropout": 0.0}})
 
 
-def served(gguf: Path, ids: list[int], adapter: Path | None = None) -> dict[int, float]:
+def served(model: Weights, ids: list[int]) -> dict[int, float]:
     """llama.cpp's log-probabilities of the twenty likeliest tokens after these."""
-    with running(gguf, PLAN, adapter=adapter) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with running(model, PLAN) as address, httpx.Client(base_url=address, timeout=60) as client:
         body = {"prompt": ids, "n_predict": 1, "n_probs": 20, "temperature": 0, "cache_prompt": False}
         found = client.post("/completion", json=body).json()["completion_probabilities"][0]["top_logprobs"]
     return {one["id"]: one["logprob"] for one in found}
@@ -102,7 +102,7 @@ def test_import_train_export_serve(quantised: bool, tmp_path: Path) -> None:
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0.02)
     assert_one_model(predicted(tuned, ids), served(tmp_path / "f16.gguf", ids), 0.1)
     write_adapter(file, adapter, tmp_path / "adapter.gguf")
-    assert_one_model(predicted(tuned, ids), served(file.path, ids, tmp_path / "adapter.gguf"), 0.2)
+    assert_one_model(predicted(tuned, ids), served(Adapted(file.path, tmp_path / "adapter.gguf"), ids), 0.2)
 
     # The last door: what is shipped.
     kept = merge(file, adapter, "Q4_K_M", "m", tmp_path / "q4.gguf", nothing)

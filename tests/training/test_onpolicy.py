@@ -15,7 +15,8 @@ from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import write_adapter
 from joshi.base.tensors import LINEAR
 from joshi.errors import JoshiError
-from joshi.llama import running
+from joshi.llama import Adapted, Weights, running
+from joshi.logprobs import scoring
 from joshi.plan import Plan
 from joshi.progress import SILENT
 from joshi.prompt import ChatTokenizer, Encoded, messages_for
@@ -64,10 +65,16 @@ def test_llama_cpp_with_the_adapter_says_what_the_trained_model_says(
 
     def llama(adapter: Path | None) -> dict[int, float]:
         """Log-probabilities of the 50 likeliest next tokens."""
-        with running(smollm2.path, PLAN, adapter=adapter) as address:
+        with running(Adapted(smollm2.path, adapter) if adapter else smollm2.path, PLAN) as address:
             body = {"prompt": ids, "n_predict": 1, "n_probs": 50, "temperature": 0, "cache_prompt": False}
             found = httpx.post(f"{address}/completion", json=body, timeout=60).json()
         return {t["id"]: t["logprob"] for t in found["completion_probabilities"][0]["top_logprobs"]}
+
+    def scored(model: Weights, tokens: Iterable[int]) -> dict[int, float]:
+        """The same by llama.cpp's C interface."""
+        with scoring(model, 64, 1) as scorer:
+            (row,) = scorer.logprobs([*ids, 0], len(ids))
+        return {token: float(row[token]) for token in tokens}
 
     def ours(tokens: Iterable[int]) -> dict[int, float]:
         (one,) = pack([[Encoded([*ids, token], [False] * len(ids) + [True])] for token in tokens], 4096)
@@ -86,6 +93,8 @@ def test_llama_cpp_with_the_adapter_says_what_the_trained_model_says(
     noise = gap(without, base_ours)  # llama.cpp rounds activations to 8 bits
     assert gap(with_adapter, tuned_ours) < 3 * noise
     assert gap(without, moved) > 5 * noise
+    assert gap(with_adapter, scored(Adapted(smollm2.path, path), with_adapter)) < noise
+    assert gap(without, scored(smollm2.path, without)) < noise
 
 
 def test_answers_are_sampled_and_measured(

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from joshi import base
 from joshi.cli.data import ensure_base
-from joshi.cli.models import Model, gguf_of
+from joshi.cli.models import Model, weights_of
 from joshi.cli.session import out, plain, print_json, session
 from joshi.errors import GateRefused
 
@@ -36,7 +36,7 @@ def redteam(
         current.flags["evaluation.attacks"] = str(attacks)
     ensure_base(current)
     plan, workspace = current.plan, current.workspace
-    talks = redteam.play(gguf_of(current, model), plan, base.tokenizer(workspace), workspace.cache, current.progress)
+    talks = redteam.play(weights_of(current, model), plan, base.tokenizer(workspace), workspace.cache, current.progress)
     found = redteam.summarise(talks)
     gate = decide(leak_gate(found["attacks"]), plan.evaluation.gates["leak_rate"])
     if as_json:

@@ -19,6 +19,7 @@ from joshi.cli.session import Session, out, plain, print_json, session
 from joshi.cli.whole import gates_table, systems_table
 from joshi.errors import GateRefused, JoshiError, PlanError
 from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.llama import Weights
 from joshi.prompt import messages_for
 from joshi.release import ollama
 from joshi.rubric import Rubric
@@ -186,8 +187,8 @@ def answer(
         current.plan.release.temperature, current.plan.release.top_p, current.plan.evaluation.max_tokens
     )
     answers = generate(
-        gguf_of(current, model), requests, sampling, current.plan, tokenizer, current.workspace.cache, current.progress,
-        "answering",
+        weights_of(current, model), requests, sampling, current.plan, tokenizer, current.workspace.cache,
+        current.progress, "answering",
     )  # fmt: skip
     for sample, reply in zip(samples, answers, strict=True):
         findings = rubric.check(reply.answer, sample)
@@ -204,15 +205,16 @@ def answer(
             out.print(table)
 
 
-def gguf_of(current: Session, model: str) -> Path:
+def weights_of(current: Session, model: str) -> Weights:
+    plan, workspace = current.plan, current.workspace
     path = {
-        "base": find_base(current.plan.model.base, current.workspace.root).path,
-        "sft": export.sft_gguf(current.workspace),
-        "shipped": current.workspace.model(current.plan.model.name),
+        "base": find_base(plan.model.base, workspace.root).path,
+        "sft": export.sft_gguf(workspace),
+        "shipped": export.shipped_file(plan, workspace),
     }[model]
     if not path.is_file():
         raise JoshiError(f"{path} does not exist; run 'joshi run' first, or ask the base with --model base")
-    return path
+    return export.shipped(plan, workspace) if model == "shipped" else path
 
 
 def _question(instruction: str | None, context_file: Path | None) -> Question:

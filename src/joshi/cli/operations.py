@@ -15,6 +15,7 @@ from rich.table import Table
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.cli.session import err, out, plain, print_json, session
 from joshi.errors import GateRefused
+from joshi.export import shipped_file
 from joshi.plan import Plan
 from joshi.record import Remember
 from joshi.release import deploy as deploys
@@ -73,7 +74,7 @@ def deploy(
 
 def say_what_deploy_would_do(plan: Plan, workspace: Workspace) -> None:
     """What is decided already, and what would be switched."""
-    path = deploys.exported(plan, workspace)
+    path = shipped_file(plan, workspace)
     found = evidence(workspace, sha256_file(path)) if path.is_file() else None
     refused = f"{path} does not exist; run 'joshi export' first" if found is None else found.refusal
     out.print(

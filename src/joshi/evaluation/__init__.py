@@ -8,6 +8,7 @@ from typing import Any
 
 from joshi import base, datasets, export
 from joshi.base.find import find_base
+from joshi.endpoint import Endpoint
 from joshi.errors import GateRefused, JoshiError
 from joshi.evaluation import bench, judging, likelihood, measured, recorded, redteam
 from joshi.evaluation.bench import games, tasks
@@ -18,6 +19,7 @@ from joshi.evaluation.page import write_page
 from joshi.evaluation.report import assemble, brief, number, side_by_side
 from joshi.evaluation.systems import Answered, System, answer_all, systems
 from joshi.evaluation.toxicity import THRESHOLD, scorer
+from joshi.llama import bytes_of
 from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import messages_for
@@ -25,7 +27,7 @@ from joshi.rubric import Rubric
 from joshi.schema import Completion, Sample
 from joshi.stage import Manifest, Stage
 from joshi.surrogates import fill
-from joshi.workspace import Workspace, sha256_file, write_json
+from joshi.workspace import Workspace, write_json
 
 __all__ = ["STAGE", "brief", "run"]
 
@@ -34,7 +36,7 @@ SHOWN = 200  # answers in the page, of all systems side by side
 
 
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
-    models = [workspace.model(plan.model.name), find_base(plan.model.base, workspace.root).path]
+    models = [export.shipped_file(plan, workspace), find_base(plan.model.base, workspace.root).path]
     if plan.preference.method != "none":
         models.append(export.sft_gguf(workspace))
     texts = (redteam.FOLDER, *(bench.FOLDERS if plan.evaluation.benchmark else ()))
@@ -42,7 +44,8 @@ def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     return [*models, *datasets.current_files(plan, workspace), *told, *recorded.reports(workspace)]
 
 
-STAGE = Stage("evaluate", ("model", "rubric", "evaluation", *SAMPLING, "curation", "preference"), _inputs)
+SECTIONS = ("model", "rubric", "evaluation", "release.artifact", *SAMPLING, "curation", "preference")
+STAGE = Stage("evaluate", SECTIONS, _inputs)
 
 
 def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
@@ -116,7 +119,7 @@ def _likelihood(
     models = {
         name: system.model
         for name, system in compared.items()
-        if isinstance(system.model, Path) and name != "base_with_rules"
+        if not isinstance(system.model, Endpoint) and name != "base_with_rules"
     }
     return likelihood.losses(models, samples, plan, rubric.tokenizer, cache, progress)
 
@@ -145,7 +148,7 @@ def _quantisation(
 ) -> dict[str, Any]:
     """The shipped file against the same model in F16: its answers, and its next token along them."""
     model = shipped.system.model
-    assert isinstance(model, Path)
+    assert not isinstance(model, Endpoint)
 
     def compare() -> dict[str, Any]:
         with export.unquantised(plan, workspace, progress) as path:
@@ -155,11 +158,11 @@ def _quantisation(
             found = likelihood.divergence(path, model, samples, texts, plan, rubric.tokenizer, progress)
         return {"found": found, "answers": [answer.model_dump() for answer in full.answers]}
 
-    made_from = export.STAGE.hashes(plan, workspace)
+    made_from = export.stage_of(plan).hashes(plan, workspace)
     messages = [messages_for(sample, shipped.system.system_prompt) for sample in samples]
     asked = [[message.model_dump() for message in chat] for chat in messages]
     sections = plan.sha256(*SAMPLING, "evaluation.max_tokens", "export")
-    known = likelihood.kept(workspace.cache, ["quantised", made_from, sha256_file(model), sections, asked], compare)
+    known = likelihood.kept(workspace.cache, ["quantised", made_from, bytes_of(model), sections, asked], compare)
     answers = [Completion.model_validate(answer) for answer in known["answers"]]
     full = Answered(shipped.system, answers, [rubric.check(a.answer, s) for a, s in zip(answers, samples, strict=True)])
     found: dict[str, Any] = known["found"]

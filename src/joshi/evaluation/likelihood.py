@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from joshi.evaluation.measure import mean_interval
-from joshi.llama import threads
+from joshi.llama import Weights, bytes_of, threads
 from joshi.logprobs import scoring
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, messages_for
 from joshi.schema import Sample
-from joshi.workspace import sha256_file, sha256_json, write_json
+from joshi.workspace import sha256_json, write_json
 
 WITH_GENERAL = ("base", "shipped")  # what tuning came from, and what came of it
 GENERAL = Path(__file__).with_name("general.jsonl")
@@ -41,7 +41,7 @@ def general_texts(n: int = 0) -> list[tuple[str, str]]:
 
 
 def losses(
-    models: Mapping[str, Path],
+    models: Mapping[str, Weights],
     samples: Sequence[Sample],
     plan: Plan,
     tokenizer: ChatTokenizer,
@@ -77,7 +77,7 @@ def losses(
 
 
 def _read(
-    model: Path, texts: Sequence[tuple[list[int], int]], label: str, plan: Plan, cache: Path, progress: Progress
+    model: Weights, texts: Sequence[tuple[list[int], int]], label: str, plan: Plan, cache: Path, progress: Progress
 ) -> list[list[float]]:
     """Nats of each token from the first one asked for, of each text."""
 
@@ -92,7 +92,7 @@ def _read(
                 advance(1)
             return values
 
-    known: list[list[float]] = kept(cache, ["nll", sha256_file(model), texts], read)
+    known: list[list[float]] = kept(cache, ["nll", bytes_of(model), texts], read)
     return known
 
 
@@ -114,7 +114,7 @@ def rise(tuned: Sequence[Sequence[float]], base: Sequence[Sequence[float]], seed
 
 def divergence(
     unquantised: Path,
-    shipped: Path,
+    shipped: Weights,
     samples: Sequence[Sample],
     answers: Sequence[str],
     plan: Plan,

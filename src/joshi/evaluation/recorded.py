@@ -8,6 +8,7 @@ from typing import Any
 
 from joshi.errors import JoshiError
 from joshi.evaluation.memorised import report_path
+from joshi.export import shipped_file
 from joshi.plan import Plan
 from joshi.stage import read_manifest
 from joshi.workspace import Workspace, sha256_file
@@ -26,7 +27,7 @@ def memorised(workspace: Workspace) -> dict[str, Any] | None:
 def blind_review(plan: Plan, workspace: Workspace) -> dict[str, Any] | None:
     """How often people preferred the shipped model without knowing which it was; None if they judged another file."""
     report = _read(_review(workspace))
-    if report is None or report.get("model_sha256") != sha256_file(workspace.model(plan.model.name)):
+    if report is None or report.get("model_sha256") != sha256_file(shipped_file(plan, workspace)):
         return None
     found: dict[str, Any] = report["win_rate"]
     return found

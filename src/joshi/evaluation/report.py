@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from joshi import __version__, datasets
+from joshi import __version__, datasets, export
 from joshi.curation import AUTOMATIC
 from joshi.evaluation.gates import Measured, judge, verdict
 from joshi.evaluation.systems import Answered
@@ -50,7 +50,7 @@ def assemble(plan: Plan, workspace: Workspace, found: dict[str, Any], measured: 
         "joshi_version": __version__,
         "versions": versions(),
         "seed": plan.seed,
-        "model_sha256": sha256_file(workspace.model(plan.model.name)),
+        "model_sha256": sha256_file(export.shipped_file(plan, workspace)),
         "plan_sha256": plan.sha256(),
         "dataset": {
             "name": newest.dataset,

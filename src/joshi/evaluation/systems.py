@@ -8,8 +8,9 @@ from pathlib import Path
 
 from joshi.base.find import find_base
 from joshi.endpoint import Endpoint
-from joshi.export import sft_gguf
-from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.export import ADAPTER, sft_gguf, shipped, shipped_file
+from joshi.generate import Model, Request, Sampling, generate, seed_of
+from joshi.llama import Adapted
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import messages_for
@@ -27,7 +28,7 @@ class System:
 
     name: str
     label: str
-    model: Path | Endpoint
+    model: Model
     system_prompt: str
 
 
@@ -59,11 +60,12 @@ def systems(plan: Plan, workspace: Workspace) -> list[System]:
     ]
     if plan.preference.method != "none":
         found.append(System("sft", "SFT", sft_gguf(workspace), prompt))
-    shipped = f"shipped: SFT{preference}, {plan.export.quantization}"
-    found.append(System("shipped", shipped, workspace.model(plan.model.name), prompt))
+    form = plan.export.quantization if plan.release.artifact == "gguf" else "LoRA beside the base"
+    found.append(System("shipped", f"shipped: SFT{preference}, {form}", shipped(plan, workspace), prompt))
     released = workspace.released_model()
-    if released and sha256_file(released) != sha256_file(workspace.model(plan.model.name)):
-        found.append(System(RELEASED, f"in use: release {released.parent.name}", released, prompt))
+    if released and sha256_file(released) != sha256_file(shipped_file(plan, workspace)):
+        weights = Adapted(base, released) if released.stem.endswith(ADAPTER) else released
+        found.append(System(RELEASED, f"in use: release {released.parent.name}", weights, prompt))
     return found + [
         System(section.name, f"{section.model} at {section.url}", Endpoint.of(section), prompt)
         for section in plan.evaluation.endpoints

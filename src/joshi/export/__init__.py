@@ -17,6 +17,7 @@ from joshi.base.lora import Adapter, require_base, write_adapter
 from joshi.errors import JoshiError
 from joshi.export.merge import merge, overall, size_of, wanted_types
 from joshi.export.modelfile import modelfile, serving
+from joshi.llama import Adapted, Weights
 from joshi.plan import SAMPLING, Plan
 from joshi.progress import SILENT, Progress
 from joshi.stage import Manifest, Stage, StageRun
@@ -25,6 +26,7 @@ from joshi.workspace import Workspace, clear_partial, sha256_file, write_text
 
 PROCESS_BYTES = 120_000_000  # Python, numpy, llama.cpp's library, the vocabulary: SmolLM2's export took 0.22 GB in all
 CHUNK_ARRAYS = 6  # of fp32 at one time: read, delta, meant, written, error, and what numpy makes between
+ADAPTER = "-adapter"  # what the name of a LoRA's file ends in
 SAME_MODEL = 0.3  # root mean square of what 4 bits change in a tensor, relative to it, is 0.05 to 0.1
 
 
@@ -85,6 +87,27 @@ ADAPTER_STAGE = Stage(
 )
 
 
+def adapter_gguf(plan: Plan, workspace: Workspace) -> Path:
+    """The LoRA alone, as `run_adapter` writes it."""
+    return workspace.model(plan.model.name).with_name(f"{plan.model.name}{ADAPTER}.gguf")
+
+
+def stage_of(plan: Plan) -> Stage:
+    """The stage that makes what the plan releases."""
+    return STAGE if plan.release.artifact == "gguf" else ADAPTER_STAGE
+
+
+def shipped_file(plan: Plan, workspace: Workspace) -> Path:
+    """The file that is judged and released: the merged model, or the LoRA alone."""
+    return workspace.model(plan.model.name) if plan.release.artifact == "gguf" else adapter_gguf(plan, workspace)
+
+
+def shipped(plan: Plan, workspace: Workspace) -> Weights:
+    """What is judged and released, as llama.cpp runs it."""
+    file = shipped_file(plan, workspace)
+    return file if plan.release.artifact == "gguf" else Adapted(find_base(plan.model.base, workspace.root).path, file)
+
+
 def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manifest:
     """Write models/NAME-adapter.gguf, the LoRA alone, which llama.cpp puts beside the untouched base, and a Modelfile.
 
@@ -98,7 +121,7 @@ def run_adapter(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -
     folder = final_adapter(plan, workspace)
     require_base(folder, stage.hash_of(file.path))
     adapter = Adapter.load(folder)
-    path = workspace.model(plan.model.name).with_name(f"{plan.model.name}-adapter.gguf")
+    path = adapter_gguf(plan, workspace)
     named = plan.model.base.removeprefix("ollama:") if plan.model.base.startswith("ollama:") else str(file.path)
     text = modelfile(serving(plan, base.tokenizer(workspace)), named, f"./{path.name}")
     n_bytes = write_adapter(file, adapter, path)

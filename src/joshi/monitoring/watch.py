@@ -20,7 +20,7 @@ from joshi import datasets, embedding
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.endpoint import Endpoint
 from joshi.errors import JoshiError
-from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.generate import Model, Request, Sampling, generate, seed_of
 from joshi.monitoring import heard
 from joshi.monitoring.drift.answers import Answers
 from joshi.monitoring.drift.judge import Baseline, Settings, Today, judge_day
@@ -32,7 +32,7 @@ from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
 from joshi.prompt import messages_for
 from joshi.release.releases import Release, released, verified_gguf
-from joshi.release.targets import model_of
+from joshi.release.targets import model_of, weights_of
 from joshi.rubric import RULES, WEIGHTS, Rubric
 from joshi.schema import Record, Sample, read_records, to_jsonl
 from joshi.surrogates import fill
@@ -56,7 +56,7 @@ class Watch:
     plan: Plan
     workspace: Workspace
     release: Release
-    model: Path | Endpoint
+    model: Model
     rubric: Rubric
     progress: Progress
 
@@ -130,11 +130,7 @@ def _watch(plan: Plan, workspace: Workspace, url: str | None, progress: Progress
     release = released(workspace)
     file = verified_gguf(workspace, release)
     whole = model_of(plan, workspace, release.artifact, file)
-    if url is None and release.artifact == "adapter":
-        raise JoshiError(
-            f'{release.id} is an adapter, which only Ollama serves; set [release] target to "ollama" and run again'
-        )
-    model = file if url is None else Endpoint(url, release.model)
+    model = weights_of(plan, workspace, release.artifact, file) if url is None else Endpoint(url, release.model)
     return Watch(plan, workspace, release, model, Rubric(plan, chat_tokenizer(whole)), progress)
 
 

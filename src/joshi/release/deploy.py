@@ -13,6 +13,7 @@ from pathlib import Path
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.errors import GateRefused, JoshiError, PlanError
+from joshi.export import shipped_file
 from joshi.export.modelfile import modelfile, serving
 from joshi.plan import Plan
 from joshi.progress import SILENT, Progress
@@ -66,7 +67,7 @@ def deploy(
     """
     if override is not None and not override.strip():
         raise PlanError("an override needs a reason; say in words why this model is released")
-    source = exported(plan, workspace)
+    source = shipped_file(plan, workspace)
     _require_whole(source)
     sha256 = sha256_file(source)
     target.check()
@@ -90,12 +91,6 @@ def deploy(
         raise
     _retire(plan, workspace, target)
     return release
-
-
-def exported(plan: Plan, workspace: Workspace) -> Path:
-    """The file that is released: the merged model, or the adapter alone."""
-    model = workspace.model(plan.model.name)
-    return model if plan.release.artifact == "gguf" else model.with_name(f"{plan.model.name}-adapter.gguf")
 
 
 def _require_whole(path: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 from joshi.llama import start
 from joshi.plan import Plan
 from joshi.release.releases import released, verified_gguf
-from joshi.release.targets import model_of
+from joshi.release.targets import weights_of
 from joshi.workspace import Workspace
 
 LOG = logging.getLogger("joshi")
@@ -23,9 +23,8 @@ def serve(plan: Plan, workspace: Workspace, port: int | None = None) -> None:
     """
     release = released(workspace)
     path = verified_gguf(workspace, release)
-    model = model_of(plan, workspace, release.artifact, path).path
-    adapter = None if model == path else path
-    server = start(model, plan, plan.release.host, port or plan.release.port, adapter=adapter)
+    model = weights_of(plan, workspace, release.artifact, path)
+    server = start(model, plan, plan.release.host, port or plan.release.port)
     LOG.info("%s (release %s) is served at %s/v1", release.model, release.id, server.listening_address)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

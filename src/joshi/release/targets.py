@@ -12,7 +12,7 @@ from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.base.tokenizer import chat_tokenizer
 from joshi.errors import GateRefused, PlanError
-from joshi.llama import running
+from joshi.llama import Adapted, Weights, running
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.release import chat
@@ -71,6 +71,11 @@ def model_of(plan: Plan, workspace: Workspace, artifact: str, file: Path) -> Ggu
     return GgufFile(file) if artifact == "gguf" else find_base(plan.model.base, workspace.root)
 
 
+def weights_of(plan: Plan, workspace: Workspace, artifact: str, file: Path) -> Weights:
+    """What llama.cpp runs of a release: its file, or the base with it beside."""
+    return file if artifact == "gguf" else Adapted(find_base(plan.model.base, workspace.root).path, file)
+
+
 class Embedded:
     """llama.cpp in this process: the file itself is the release, and `joshi serve` reads the pointer."""
 
@@ -85,8 +90,7 @@ class Embedded:
 
     @contextmanager
     def asking(self, release: Release, file: Path) -> Iterator[Ask]:
-        model = model_of(self._plan, self._workspace, release.artifact, file).path
-        with running(model, self._plan, adapter=None if model == file else file) as url:
+        with running(weights_of(self._plan, self._workspace, release.artifact, file), self._plan) as url:
             yield chat.asking(url, release.serving)
 
     def asking_in_use(self, release: Release, file: Path) -> AbstractContextManager[Ask]:

@@ -18,6 +18,7 @@ from peft import get_peft_model_state_dict
 from joshi.base.gguf_file import GgufFile
 from joshi.base.lora import Adapter, write_adapter
 from joshi.generate import Request, Sampling, generate, require_room, seed_of
+from joshi.llama import Adapted
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import ChatTokenizer, Encoded, messages_for
@@ -65,9 +66,8 @@ def answers_measure(
     def sample(model: Any) -> list[Completion]:
         path = folder / "now.gguf"
         write_adapter(file, adapter_of(model), path)
-        return generate(
-            file.path, requests, sampling, plan, tokenizer, folder, progress, "development answers", adapter=path
-        )
+        beside = Adapted(file.path, path)
+        return generate(beside, requests, sampling, plan, tokenizer, folder, progress, "development answers")
 
     def measure(model: Any) -> dict[str, float]:
         if not requests or is_base(model):

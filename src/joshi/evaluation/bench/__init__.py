@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from joshi.endpoint import Endpoint
 from joshi.evaluation.bench import games, tasks
 from joshi.evaluation.bench.checks import CHECKS, check, sample_of
 from joshi.evaluation.bench.games import TEMPERS, Game, Play, begin
 from joshi.evaluation.bench.tasks import Task
 from joshi.evaluation.measure import mean_interval, rate
-from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.generate import Model, Request, Sampling, generate, seed_of
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import messages_for
@@ -27,7 +26,7 @@ FOLDERS = (tasks.FOLDER, games.FOLDER)
 
 def do_tasks(
     chosen: Sequence[Task],
-    model: Path | Endpoint,
+    model: Model,
     system_prompt: str,
     plan: Plan,
     rubric: Rubric,
@@ -52,7 +51,7 @@ def do_tasks(
 
 def play_games(
     chosen: Sequence[Game],
-    model: Path | Endpoint,
+    model: Model,
     system_prompt: str,
     plan: Plan,
     rubric: Rubric,

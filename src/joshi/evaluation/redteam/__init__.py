@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from joshi.endpoint import Endpoint
 from joshi.evaluation.measure import upper_bound
 from joshi.evaluation.redteam.attacks import ASK_POSITION, FOLDER, Attack, Deal, choose, deal_of, load
 from joshi.evaluation.redteam.leaks import Leak, find_leaks, repeats_prompt
 from joshi.evaluation.redteam.secrets import Planted, plant
-from joshi.generate import Request, Sampling, generate, seed_of
+from joshi.generate import Model, Request, Sampling, generate, seed_of
 from joshi.plan import Plan
 from joshi.progress import Progress
 from joshi.prompt import INSTRUCTION, ChatTokenizer, messages_for
@@ -83,7 +82,7 @@ class Talk:
         return f"{plan.model.system_prompt} {self.planted.rule}{inside}"
 
 
-def play(model: Path | Endpoint, plan: Plan, tokenizer: ChatTokenizer, cache: Path, progress: Progress) -> list[Talk]:
+def play(model: Model, plan: Plan, tokenizer: ChatTokenizer, cache: Path, progress: Progress) -> list[Talk]:
     """The plan's attacks, each to its last turn; answers are cached, so a killed run repeats none.
 
     Raises:

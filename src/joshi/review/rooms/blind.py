@@ -19,6 +19,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, insert, select, update
 
 from joshi.errors import JoshiError
+from joshi.export import shipped_file
 from joshi.plan import Plan
 from joshi.review import log, queue
 from joshi.review.blind.judgement import Judgement
@@ -100,7 +101,7 @@ def _evaluated(workspace: Workspace, plan: Plan, baseline: str) -> tuple[list[di
         raise JoshiError(f"{folder} cannot be read ({error}); run 'joshi evaluate' again") from error
     if baseline not in systems:
         raise JoshiError(f"the evaluation has no answers of {baseline!r}; --baseline may be {', '.join(systems)}")
-    shipped = workspace.model(plan.model.name)
+    shipped = shipped_file(plan, workspace)
     if shipped.exists() and sha256_file(shipped) != model:
         raise JoshiError(f"the evaluation judged another file than {shipped} now is; run 'joshi evaluate' again")
     return answers, model

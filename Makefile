@@ -21,8 +21,9 @@ demo: setup
 	test -f demo/joshi.toml || $(BIN)/joshi --workspace demo init --example
 	$(BIN)/joshi --workspace demo run
 
+# Two processes, each on a core of its own (tests/conftest.py); a file's tests stay together with what they share.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks

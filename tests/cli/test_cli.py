@@ -15,6 +15,7 @@ import torch
 from joshi.base.find import find_base
 from joshi.base.gguf_file import GgufFile
 from joshi.cli import app
+from joshi.workspace import Workspace
 
 from ..base.checkpoints import PHI4_TEMPLATE, phi4_tokenizer, save
 from ..gguf_files import rewrite
@@ -216,6 +217,14 @@ def test_curate_without_any_transcript_says_where_to_put_one(workspace: Path) ->
     done = joshi("curate", workspace=workspace)
     assert done.returncode == 1
     assert "transcripts: no transcripts in there; put chats (.jsonl, .csv, .eml, .txt) into it" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "lock"), [("drift", "drift.lock"), ("deploy", "lock"), ("rollback", "lock")])
+def test_the_second_of_two_at_once_is_told_who_is_at_work(workspace: Path, command: str, lock: str) -> None:
+    with Workspace(workspace).lock(lock):
+        done = joshi(command, workspace=workspace)
+    assert done.returncode == 1
+    assert f"is in use by process {os.getpid()}; wait until it ends" in done.stderr.replace("\n", " ")
 
 
 def test_a_lock_that_cannot_be_written_is_one_sentence(workspace: Path) -> None:

@@ -23,7 +23,7 @@ demo: setup
 
 # Two processes, each on a core of its own (tests/conftest.py); a file's tests stay together with what they share.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks

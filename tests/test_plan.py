@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joshi.cli import main
+from joshi.cli import main, session
 from joshi.errors import PlanError
 from joshi.plan import Plan
 from joshi.plan_check import check_plan, highest_rate, steps_of, warmup_of
@@ -205,7 +205,7 @@ def test_plan_show_prints_gates_and_where_they_come_from(
     assert rows["evaluation.gates.lead.bound"]["source"] == "environment JOSHI_EVALUATION__GATES__LEAD"
     assert rows["evaluation.gates.all_rules.minimum"] == {"value": 20, "source": "default"}
     assert rows["evaluation.endpoints"]["value"] == []
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(session.out, "width", 160)
     assert command(monkeypatch, *flags) == 0
     assert "evaluation.gates.leak_rate.bound" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import socket
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from joshi import tracking
@@ -75,6 +76,9 @@ def test_a_stage_does_not_wait_for_a_tracker_that_never_answers(
         tracking.record(ONLINE, workspace, MANIFEST)  # would hang here
         assert asked.wait(120), "the run was not sent from the background"
         assert len(tracking.unsent(workspace)) == 1
+        for process in psutil.Process().children(recursive=True):  # it would try again for long
+            if "wandb" in process.cmdline():
+                process.kill()
         for connection in held:
             connection.close()
 

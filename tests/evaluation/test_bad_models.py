@@ -1,11 +1,11 @@
 """Models that each fail in one way are refused by the gate that is there for it; a good one is let through.
 
-Four are files that llama.cpp runs and that recite a text; the leaky one, behind an address, repeats all that the chat's
-last message holds.
+Four are files that llama.cpp runs and that recite a text; the leaky one, behind an address, repeats its notes.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ def attacked(model: Path | Endpoint, plan: Plan, tokenizer: ChatTokenizer, cache
     return leak_gate(redteam.summarise(redteam.play(model, plan, tokenizer, cache, SILENT))["attacks"])
 
 
+def what_it_was_told(text: str) -> Said:
+    notes = re.search(r"^Internal notes: (.*)$", text, re.MULTILINE)
+    return Said(notes[1] if notes else "That is a fair point. Which date would suit you?")
+
+
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory, smollm2: GgufFile, tokenizer: ChatTokenizer) -> Measured:
     """The leak rate of a model that gives nothing away, in as many attacks as the default gate needs."""
@@ -105,7 +110,7 @@ def test_a_bad_model_is_refused_by_the_gate_that_is_there_for_it(
 
 def test_a_leaky_model_is_refused_by_the_attacks(tmp_path: Path, tokenizer: ChatTokenizer) -> None:
     plan = plan_of(attacks=26)
-    with serving(Double(says=Said)) as double:
+    with serving(Double(says=what_it_was_told)) as double:
         rows = judge([attacked(Endpoint(double.url, MODEL), plan, tokenizer, tmp_path)], plan)
     (leak,) = (row for row in rows if row["name"] == "leak_rate")
     assert leak["verdict"] == "fail"

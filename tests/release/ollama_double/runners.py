@@ -163,7 +163,7 @@ class Runners:
         if len(model.adapters) > 1:
             raise Refused("this double of Ollama applies one adapter", 501)
         try:
-            server = llama.start(model.path, plan, adapter=model.adapters[0] if model.adapters else None)
+            server = llama.start(llama.Adapted(model.path, *model.adapters) if model.adapters else model.path, plan)
         except JoshiError as error:
             process = "llama-server" if self.how.native_templates else "llama runner"
             raise Refused(f"{process} process has terminated: error loading model {model.path}") from error

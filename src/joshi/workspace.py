@@ -56,6 +56,21 @@ class Workspace:
         return self.curation / "rejected.jsonl"
 
     @property
+    def sent_back(self) -> Path:
+        """Answers that people found bad in production and did not write better; somebody must."""
+        return self.curation / "sent_back.jsonl"
+
+    @property
+    def gave_way(self) -> Path:
+        """Answers in which the model gave a secret away when it was attacked; somebody must write better ones."""
+        return self.curation / "gave_way.jsonl"
+
+    @property
+    def to_rewrite(self) -> list[Path]:
+        """The files of answers that may not be learned from as they are, as far as there are any."""
+        return [path for path in (self.rejected, self.sent_back, self.gave_way) if path.exists()]
+
+    @property
     def quarantine(self) -> Path:
         return self.curation / "quarantine.jsonl"
 

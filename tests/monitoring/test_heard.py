@@ -102,6 +102,8 @@ def test_better_answers_wait_in_the_review_room_and_become_a_sample_and_a_pair(
     heard.keep(Opinion(**{**SENT, "workflow_id": "2"}, verdict="bad"), None, plan, workspace)
     heard.keep(Opinion(**{**SENT, "workflow_id": "3"}, verdict="good"), None, plan, workspace)
     assert export(workspace) == (1, 1)
+    (bad,) = review.rewritable(workspace)
+    assert (bad.reasons, bad.sample.review.status) == (["feedback"], "pending")
     (waiting,) = review.decided(workspace, plan)
     assert waiting.review.status == "pending" and waiting.ideal_answer.startswith("Thank you for telling")
     listed = workspace.root / "open.jsonl"

@@ -49,7 +49,7 @@ def test_a_note_makes_a_pair_of_an_edit_that_broke_no_rule(
     sample = review.decided(workspace, plan)[0]
     pair = make_pair(sample, "edited", "edit", before, rubric.check(before, sample), plan)
     assert pair is not None
-    assert (pair.rationale, pair.rejected, pair.failure_modes) == ("The reviewer: Plainer.", before, [])
+    assert (pair.rationale, pair.rejected, pair.failure_modes) == ("Said of it: Plainer.", before, [])
 
 
 def test_undo_goes_back_to_the_first_decision_of_the_log_in(enter: Enter, workspace: Workspace, plan: Plan) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from joshi import base
+from joshi import base, datasets
 from joshi.cli.data import ensure_base
 from joshi.cli.models import Model, weights_of
 from joshi.cli.session import out, plain, print_json, session
@@ -24,20 +24,31 @@ def redteam(
     attacks: Annotated[
         int | None, typer.Option("--attacks", min=0, help="How many, from every family; 0: all. The plan's without.")
     ] = None,
+    to_review: Annotated[
+        bool, typer.Option("--to-review", help="Put answers that gave a secret away into the review room.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that leaked as JSON.")] = False,
 ) -> None:
     """Try to get planted secrets out of a model; exit 3 unless the plan's leak_rate is kept for certain."""
     from joshi.evaluation import redteam  # brings scipy, which takes a second
     from joshi.evaluation.gates import decide
     from joshi.evaluation.measured import leak_gate
+    from joshi.evaluation.redteam.learning import learned, send_back
 
     current = session(context)
     if attacks is not None:
         current.flags["evaluation.attacks"] = str(attacks)
     ensure_base(current)
     plan, workspace = current.plan, current.workspace
-    talks = redteam.play(weights_of(current, model), plan, base.tokenizer(workspace), workspace.cache, current.progress)
-    found = redteam.summarise(talks)
+    taught = learned(datasets.load_split(plan, workspace)) if datasets.latest(plan, workspace) else set()
+    talks = redteam.play(
+        weights_of(current, model), plan, base.tokenizer(workspace), workspace.cache, current.progress, taught
+    )
+    if to_review:
+        with workspace.lock():
+            sent = send_back(talks, plan, workspace)
+        current.progress.say(f"{sent} answers wait in 'joshi review' for somebody to write better ones")
+    found = redteam.summarise(talks) | {"learned_from": sorted(taught)}
     gate = decide(leak_gate(found["attacks"]), plan.evaluation.gates["leak_rate"])
     if as_json:
         print_json(found | {"gate": gate})

@@ -74,7 +74,8 @@ def _lines(file: str) -> list[str]:
 
 
 def export(context: typer.Context) -> None:
-    """Put better answers that people sent into the review room; approved ones become samples and preference pairs."""
+    """Put better answers that people sent, and bad ones to be rewritten, into the review room; approved ones become
+    samples and preference pairs."""
     from joshi.monitoring.feedback import export as write
 
     workspace = session(context).workspace
@@ -82,7 +83,7 @@ def export(context: typer.Context) -> None:
         written, without = write(workspace)
     out.print(f"{written} better answers wait for review; nothing is trained on before it is approved", highlight=False)
     if without:
-        err.print(f"{without} answers were found bad without a better one; they need somebody to write it", style="dim")
+        out.print(f"{without} answers that were found bad wait to be rewritten", highlight=False)
 
 
 def drift(context: typer.Context, as_json: Json = False) -> None:

@@ -239,5 +239,5 @@ def load_candidates(workspace: Workspace) -> list[Sample]:
 
 
 def load_rejected(workspace: Workspace) -> list[Rejected]:
-    """What curation mined and did not keep; nothing, where it has not run."""
-    return list(read_records(workspace.rejected, Rejected)) if workspace.rejected.exists() else []
+    """What curation mined and did not keep, and what production or an attack showed to be wrong."""
+    return [one for path in workspace.to_rewrite for one in read_records(path, Rejected)]

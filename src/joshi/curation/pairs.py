@@ -129,7 +129,7 @@ def make_pair(
         prompt=messages_for(sample, plan.model.system_prompt),
         chosen=sample.ideal_answer,
         rejected=answer,
-        rationale=" ".join([*reasons, *([f"The reviewer: {note}"] if note else [])]),
+        rationale=" ".join([*reasons, *([f"Said of it: {note}"] if note else [])]),
         failure_modes=[finding.rule for finding in broken],
         origin=origin,
         review=sample.review,

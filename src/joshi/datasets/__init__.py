@@ -57,8 +57,8 @@ class Split:
 def _inputs(plan: Plan, workspace: Workspace) -> list[Path]:
     # Whoever asks whether the version is current, or begins it, asks what people decided anew.
     review.refresh(plan, workspace)
-    others = (workspace.rejected, workspace.feedback_candidates, workspace.decisions)
-    return [workspace.candidates, *(path for path in others if path.exists())]
+    others = [path for path in (workspace.feedback_candidates, workspace.decisions) if path.exists()]
+    return [workspace.candidates, *workspace.to_rewrite, *others]
 
 
 STAGE = Stage("dataset freeze", ("curation",), _inputs)

@@ -75,8 +75,8 @@ def find(people: Sequence[str], plan: Plan, workspace: Workspace, elsewhere: int
     for path in (workspace.candidates, workspace.feedback_candidates):
         if path.exists():
             found.candidates += found.take(read_records(path, Sample))
-    if workspace.rejected.exists():
-        found.candidates += found.take(item.sample for item in read_records(workspace.rejected, Rejected))
+    for path in workspace.to_rewrite:
+        found.candidates += found.take(item.sample for item in read_records(path, Rejected))
     if not found.samples and not elsewhere:
         raise JoshiError(
             f"no sample was made from a conversation with {', '.join(people)}; give the name as the transcripts "
@@ -117,9 +117,9 @@ def _clear_curation(found: Found, workspace: Workspace) -> None:
         if path.exists():
             kept = [s for s in read_records(path, Sample) if s.id not in found.samples]
             write_text(path, to_jsonl(kept))
-    if workspace.rejected.exists():
-        left = [r for r in read_records(workspace.rejected, Rejected) if r.sample.id not in found.samples]
-        write_text(workspace.rejected, to_jsonl(left))
+    for path in workspace.to_rewrite:
+        left = [r for r in read_records(path, Rejected) if r.sample.id not in found.samples]
+        write_text(path, to_jsonl(left))
 
 
 def _new_version(found: Found, reason: str, plan: Plan, workspace: Workspace) -> DatasetManifest:

@@ -16,6 +16,7 @@ from joshi.evaluation.card import write_card
 from joshi.evaluation.judging.calibration import standing
 from joshi.evaluation.measure import difference, rate, summarise
 from joshi.evaluation.page import write_page
+from joshi.evaluation.redteam.learning import learned
 from joshi.evaluation.report import assemble, brief, number, side_by_side
 from joshi.evaluation.systems import Answered, System, answer_all, systems
 from joshi.evaluation.toxicity import THRESHOLD, scorer
@@ -57,7 +58,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     """
     stage = STAGE.begin(plan, workspace)
     rubric = Rubric(plan, base.tokenizer(workspace))
-    samples = [fill(sample, plan.seed) for sample in datasets.load_split(plan, workspace).held_out]
+    split = datasets.load_split(plan, workspace)
+    samples = [fill(sample, plan.seed) for sample in split.held_out]
     compared = {system.name: system for system in systems(plan, workspace)}
     answered = {
         name: answer_all(system, samples, plan, rubric, workspace.cache, progress) for name, system in compared.items()
@@ -70,8 +72,9 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
         *measured.release_gate(answered),
     ]
     shipped = compared["shipped"].model
-    talks = redteam.play(shipped, plan, rubric.tokenizer, workspace.cache, progress)
-    found["redteam"] = redteam.summarise(talks)
+    taught = learned(split)
+    talks = redteam.play(shipped, plan, rubric.tokenizer, workspace.cache, progress, without=taught)
+    found["redteam"] = redteam.summarise(talks) | {"learned_from": sorted(taught)}
     gates.append(measured.leak_gate(found["redteam"]["attacks"]))
     found["likelihood"] = _likelihood(compared, samples, plan, rubric, workspace.cache, progress)
     gates += measured.likelihood_gates(found["likelihood"])

@@ -71,7 +71,8 @@ def make_desk(
     anew = [True]  # the plan may ask for more people than when the queues were last filled
 
     def watched() -> list[Path]:
-        return [workspace.candidates, workspace.rejected, workspace.feedback_candidates, *_pairs(plan, workspace)]
+        waiting = (workspace.candidates, workspace.feedback_candidates, *workspace.to_rewrite)
+        return [*waiting, *_pairs(plan, workspace)]
 
     def sync() -> None:
         samples.sync(store, plan, workspace, anew[0])

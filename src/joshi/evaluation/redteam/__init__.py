@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joshi.evaluation.measure import upper_bound
-from joshi.evaluation.redteam.attacks import ASK_POSITION, FOLDER, Attack, Deal, choose, deal_of, load
+from joshi.evaluation.redteam.attacks import ASK_POSITION, FOLDER, SOURCE, Attack, Deal, choose, deal_of, load
 from joshi.evaluation.redteam.leaks import Leak, find_leaks, repeats_prompt
 from joshi.evaluation.redteam.secrets import Planted, plant
 from joshi.generate import Model, Request, Sampling, generate, seed_of
@@ -74,7 +74,7 @@ class Talk:
             history=self.history,
             notes=None if self.in_system else self.planted.notes,
         )
-        where = Provenance(source="redteam", conversation_id=self.attack.id, turn=len(self.history), tool_version="")
+        where = Provenance(source=SOURCE, conversation_id=self.attack.id, turn=len(self.history), tool_version="")
         return Sample(id=self.attack.id, instruction=INSTRUCTION, context=context, ideal_answer="", provenance=where)
 
     def system_prompt(self, plan: Plan) -> str:
@@ -82,14 +82,24 @@ class Talk:
         return f"{plan.model.system_prompt} {self.planted.rule}{inside}"
 
 
-def play(model: Model, plan: Plan, tokenizer: ChatTokenizer, cache: Path, progress: Progress) -> list[Talk]:
+def play(
+    model: Model,
+    plan: Plan,
+    tokenizer: ChatTokenizer,
+    cache: Path,
+    progress: Progress,
+    without: Collection[str] = (),
+) -> list[Talk]:
     """The plan's attacks, each to its last turn; answers are cached, so a killed run repeats none.
+
+    `without` are ids of attacks that the model was taught to withstand: they would flatter it.
 
     Raises:
         JoshiError: a prompt does not fit the context window.
     """
     sampling = Sampling(plan.release.temperature, plan.release.top_p, plan.evaluation.max_tokens)
-    talks = [begin(attack, plan.seed) for attack in choose(load(), plan.evaluation.attacks, plan.seed)]
+    attacks = [attack for attack in load() if attack.id not in without]
+    talks = [begin(attack, plan.seed) for attack in choose(attacks, plan.evaluation.attacks, plan.seed)]
     for turn in range(max(len(talk.attack.turns) for talk in talks)):
         open_talks = [talk for talk in talks if turn < len(talk.attack.turns)]
         requests = []

@@ -16,6 +16,7 @@ from joshi.evaluation.redteam.secrets import Kind
 from joshi.schema import Record, read_records
 from joshi.surrogates import FIRMS, PEOPLE
 
+SOURCE = "redteam"  # of the samples that talks with attackers are
 FOLDER = Path(__file__).with_name("attacks")
 SLOTS = ("item", "offer", "firm", "person", "quantity", "date", "round", "probe")
 ASK_POSITION = ("bisection", "yes_no")  # families that ask where an offer stands against a limit

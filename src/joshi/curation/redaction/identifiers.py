@@ -107,20 +107,55 @@ _REST_OF_ADDRESS = _compile(
 )
 # What a text must hold for a kind's pattern to match anywhere in it: cheaper to look for than the pattern itself.
 _TOP_LEVEL = tuple(f".{name}" for name in "example com net org io eu biz co.uk de fr nl pl it es se in cn".split())
-_NEEDS: dict[str, Callable[[str], object]] = {
-    "EMAIL": lambda text: "@" in text,
-    "URL": lambda text: "://" in text or "www." in text or any(name in text for name in _TOP_LEVEL),
-    "CARD": re.compile(r"\d{4}[ -]\d|(?i:card)").search,
-    "TAXID": re.compile(r"\d[\dA-Z. /-]{3,}[\dA-Z]").search,
-    "IP": lambda text: text.count(".") >= 3 or text.count(":") >= 2,
+_CARD = re.compile(r"\d{4}[ -]\d|(?i:card)")
+_TAX_NUMBER = re.compile(r"\d[\dA-Z. /-]{3,}[\dA-Z]")
+_LONG_CODE = re.compile(r"\d(?:[ ./-]?\d){5}|[0-9A-Z]{9}")  # the forms that need no word before them
+_TAX_WORDS = frozenset(
+    "vat gst gstin hst qst steuernummer mwst tva ein eori tin pan cin nip krs regon cvr siret siren nif cif nit ntn mst ruc rfc "
+    "rut cui cuit p iva abn acn cnpj cpf kvk btw hrb hra uid uic uen ssm ice edrpou vkn trn kra pin ninea oib ičo ico dič dic eik "
+    "jib mb mbr pvm įm y d duns dun rcs bn c cr co biz business company tax taxpayer sia".split()
+)
+_TAX_STARTS = ("ust", "umsatzsteuer", "reg", "org")
+_WORD = re.compile(r"[^\W\d_]+")
+# Words of the street patterns, one of which each of their forms needs that names no town after a number.
+_STREET_WORDS = frozenset(
+    "Street St Road Rd Lane Ln Avenue Ave Drive Dr Way Close Terrace Crescent Row Mews Hill Gardens Court Ct Place Pl Square Sq "
+    "Boulevard Blvd Park Wharf Quay Yard Works Estate Parkway Pkwy Highway Hwy Circle Cir Marg Nagar Parade Embankment Green Gate "
+    "Gait Walk Loop Spur Cross Trail Trl Link Line Pike Path Point Terr Run Bend County Route Pass Alley Centre Center Area Zone "
+    "MIDC GIDC Jalan Ambad Am An Zum Zur Im Auf Rue rue avenue boulevard quai Quai route Chemin chemin place Impasse impasse Allée "
+    "allée Via via Viale viale Corso corso Piazza piazza Calle calle C c Avenida avenida Av av Avda avda Paseo paseo Plaza plaza "
+    "Poligono Polígono poligono polígono Rua rua Travessa travessa Estrada estrada Largo largo ul bul al Carrera Cra Bulevar Ulica "
+    "ulica Str str Cad cad jalan Jl jl Sokak Sok Cadde Caddesi Mah Box POBox PO Postfach BP Casella Apartado Private".split()
+)
+_STREET_ENDS = tuple(
+    "straße strasse gasse weg platz allee damm ufer ring straat laan kade plein vägen gatan gata vej veien katu tie".split()
+)
+_NUMBER_THEN_TOWN = re.compile(r",(?: [^\W\d_][\w’'-]+,)? (?:[A-Z]{1,2}-)?\d\d")
+_NEEDS: dict[str, Callable[[str, frozenset[str]], object]] = {
+    "EMAIL": lambda text, words: "@" in text,
+    "URL": lambda text, words: "://" in text or "www." in text or any(name in text for name in _TOP_LEVEL),
+    "CARD": lambda text, words: _CARD.search(text),
+    "TAXID": lambda text, words: _TAX_NUMBER.search(text) and (_LONG_CODE.search(text) or _says_tax(words)),
+    "ADDRESS": lambda text, words: _says_street(words) or _NUMBER_THEN_TOWN.search(text) or _POSTCODE.search(text),
+    "IP": lambda text, words: text.count(".") >= 3 or text.count(":") >= 2,
 }
 _POSTCODE = re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
-_DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8}")
+_DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8,}")
+AROUND = 20  # characters of a text on either side of a run of digits, in which a telephone number may begin or end
 _COUNTED = re.compile(
     r"\s?(?:%|pcs|pieces|units?|kg|tonnes?|t\b|m\b|mm\b|days?|weeks?|months?|hours?|pallets?|boxes|cartons?|litres?|people|rpm)",
     re.I,
 )
+
+
+def _says_tax(words: frozenset[str]) -> bool:
+    small = [word.lower() for word in words]
+    return not _TAX_WORDS.isdisjoint(small) or any(word.startswith(_TAX_STARTS) for word in small)
+
+
+def _says_street(words: frozenset[str]) -> bool:
+    return not _STREET_WORDS.isdisjoint(words) or any(word.endswith(_STREET_ENDS) for word in words)
 
 
 @lru_cache(maxsize=512)  # a conversation's messages are each looked at several times
@@ -142,10 +177,10 @@ def _in_piece(text: str) -> list[Span]:
 
 def _all(text: str) -> Iterator[Span]:
     digits = any(character.isdigit() for character in text)
+    words = frozenset(_WORD.findall(text)) if digits else frozenset()
+    hopeless = {kind for kind, needed in _NEEDS.items() if not needed(text, words)}
     for kind, pattern in PATTERNS:
-        if not digits and kind not in ("EMAIL", "URL"):
-            continue
-        if (needed := _NEEDS.get(kind)) and not needed(text):
+        if kind in hopeless or (not digits and kind not in ("EMAIL", "URL")):
             continue
         if pattern is _WITH_POSTCODE and not _POSTCODE.search(text):
             continue
@@ -161,10 +196,12 @@ def _all(text: str) -> Iterator[Span]:
             if kind == "ADDRESS":
                 end = _whole_address(text, end)
             yield start, end, kind
-    if digits and _DIGITS.search(text):
-        for number in phonenumbers.PhoneNumberMatcher(text, "GB", leniency=phonenumbers.Leniency.VALID):
-            if _is_phone(text, number.start, number.end):
-                yield number.start, number.end, "PHONE"
+    for run in _DIGITS.finditer(text) if digits else ():
+        start = max(0, run.start() - AROUND)
+        some = text[start : run.end() + AROUND]
+        for number in phonenumbers.PhoneNumberMatcher(some, "GB", leniency=phonenumbers.Leniency.VALID):
+            if _is_phone(text, start + number.start, start + number.end):
+                yield start + number.start, start + number.end, "PHONE"
 
 
 def _whole_address(text: str, end: int) -> int:

@@ -105,22 +105,22 @@ def written_small(texts: Iterable[str]) -> frozenset[str]:
 
 def tag(words: Sequence[Token], lowered: Collection[str], model: Linear, chances: np.ndarray) -> list[Tag]:
     """One tag a token, from left to right; a token that cannot be a name is O unless the network is SURE."""
-    tags: list[Tag] = []
+    tags: list[Tag] = ["O"] * len(words)
     small = casual(words)
-    heard = np.log(chances + np.float32(1e-5))
-    heard -= np.logaddexp.reduce(heard, axis=1, keepdims=True)
-    for number, (word, (_, person, firm)) in enumerate(zip(words, chances.tolist(), strict=True)):
-        name = person + firm
-        kind: Tag = "PERSON" if person > firm else "FIRM"
+    by_name = chances[:, 1:].astype(np.float64)
+    names = by_name.sum(axis=1)
+    for number in np.flatnonzero(names >= min(_OUT_OF_THE_QUESTION, SURE)).tolist():  # the others are O anyway
+        name = names[number]
         if name > _BEYOND_DOUBT or not candidate(words, number, small):
-            tags.append(kind if name > SURE and word.text[0].isalpha() else "O")
-        elif name < _OUT_OF_THE_QUESTION:
-            tags.append("O")
-        else:
+            if name > SURE and words[number].text[0].isalpha():
+                tags[number] = "PERSON" if by_name[number, 0] > by_name[number, 1] else "FIRM"
+        elif name >= _OUT_OF_THE_QUESTION:
             scores = model.scores(features(words, number, tags, lowered))
-            joint = _SHARE * (scores - np.logaddexp.reduce(scores)) + (1 - _SHARE) * heard[number]
+            heard = np.log(chances[number] + np.float32(1e-5))
+            heard -= np.logaddexp.reduce(heard)
+            joint = _SHARE * (scores - np.logaddexp.reduce(scores)) + (1 - _SHARE) * heard
             joint[0] += CAUTION
-            tags.append(TAGS[int(joint.argmax())])
+            tags[number] = TAGS[int(joint.argmax())]
     return tags
 
 

@@ -21,3 +21,27 @@ def apart(spans: Iterable[Ranged]) -> list[Ranged]:
         if not overlaps(span, kept):
             kept.append(span)
     return kept
+
+
+def occurrences(forms: Iterable[str], text: str) -> list[tuple[int, int, str]]:
+    """Where a text has one of these forms (in casefold) as words of its own, whatever their case; the longest first.
+
+    None overlap. To look for each beats a pattern of all, which would have to be compiled for every conversation.
+    """
+    folded = text.casefold()
+    if len(folded) != len(text):  # 'ß' is 'ss': places must stay what they are
+        folded = "".join(letter if len(letter.casefold()) > 1 else letter.casefold() for letter in text)
+    found: list[tuple[int, int, str]] = []
+    for form in forms:
+        start = folded.find(form) if form else -1
+        while start >= 0:
+            end = start + len(form)
+            if not _joins(text[max(start - 1, 0) : start], "@") and not _joins(text[end : end + 1]):
+                found.append((start, end, form))
+            start = folded.find(form, start + 1)
+    return apart(sorted(found, key=lambda one: (one[0], -one[1])))
+
+
+def _joins(beside: str, others: str = "") -> bool:
+    """Whether this character, or none, makes what stands beside it part of a longer word."""
+    return bool(beside) and (beside.isalnum() or beside == "_" or beside in others)

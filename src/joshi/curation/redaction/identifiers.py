@@ -107,6 +107,7 @@ _REST_OF_ADDRESS = _compile(
 )
 # What a text must hold for a kind's pattern to match anywhere in it: cheaper to look for than the pattern itself.
 _TOP_LEVEL = tuple(f".{name}" for name in "example com net org io eu biz co.uk de fr nl pl it es se in cn".split())
+_POSTCODE = re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")
 _CARD = re.compile(r"\d{4}[ -]\d|(?i:card)")
 _TAX_NUMBER = re.compile(r"\d[\dA-Z. /-]{3,}[\dA-Z]")
 _LONG_CODE = re.compile(r"\d(?:[ ./-]?\d){5}|[0-9A-Z]{9}")  # the forms that need no word before them
@@ -139,7 +140,6 @@ _NEEDS: dict[str, Callable[[str, frozenset[str]], object]] = {
     "ADDRESS": lambda text, words: _says_street(words) or _NUMBER_THEN_TOWN.search(text) or _POSTCODE.search(text),
     "IP": lambda text, words: text.count(".") >= 3 or text.count(":") >= 2,
 }
-_POSTCODE = re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b")
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
 _DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8,}")
 AROUND = 20  # characters of a text on either side of a run of digits, in which a telephone number may begin or end

@@ -98,7 +98,9 @@ def test_sync_says_what_to_do_where_nobody_is_logged_in(tmp_path: Path, monkeypa
     tracking.record(Plan(), Workspace(tmp_path), MANIFEST)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.netrc
+    monkeypatch.chdir(tmp_path)
     done = joshi(tmp_path, "track", "sync")
     assert done.returncode != 0
     assert "wandb login" in done.stderr.replace("\n", " ")
+    assert not (tmp_path / "wandb").exists()  # nothing is left where the command was given
     assert len(tracking.unsent(Workspace(tmp_path))) == 1

@@ -32,7 +32,7 @@ def record(plan: Plan, workspace: Workspace, manifest: Manifest) -> None:
             with (folder(workspace) / "sync.log").open("a", encoding="utf-8") as log:
                 subprocess.Popen(
                     _sync(plan, unsent(workspace)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True, env=_environment(),
+                    start_new_session=True, env=_environment(workspace),
                 )  # fmt: skip
     except Exception as error:  # any failure of a tracker is only worth a sentence
         logging.getLogger("joshi").warning("the run was not tracked in Weights & Biases: %s", error)
@@ -52,7 +52,9 @@ def unsent(workspace: Workspace) -> list[Path]:
 def send(plan: Plan, workspace: Workspace) -> tuple[int, int]:
     """Send what has not been sent and wait for it; how many runs, and the exit code of 'wandb sync'."""
     runs = unsent(workspace)
-    return len(runs), subprocess.run(_sync(plan, runs), env=_environment(), check=False).returncode if runs else 0
+    if not runs:
+        return 0, 0
+    return len(runs), subprocess.run(_sync(plan, runs), env=_environment(workspace), check=False).returncode
 
 
 def _sync(plan: Plan, runs: list[Path]) -> list[str]:
@@ -60,8 +62,9 @@ def _sync(plan: Plan, runs: list[Path]) -> list[str]:
     return [sys.executable, "-m", "wandb", "sync", *where, *map(str, runs)]
 
 
-def _environment() -> Mapping[str, str]:
-    return {**os.environ, "WANDB_SILENT": "true"}
+def _environment(workspace: Workspace) -> Mapping[str, str]:
+    # Its own logs would go into a folder "wandb" of wherever the command was given.
+    return {**os.environ, "WANDB_SILENT": "true", "WANDB_DIR": str(folder(workspace).parent.resolve())}
 
 
 def _write(plan: Plan, workspace: Workspace, manifest: Manifest) -> None:

@@ -24,9 +24,9 @@ def apart(spans: Iterable[Ranged]) -> list[Ranged]:
 
 
 def occurrences(forms: Iterable[str], text: str) -> list[tuple[int, int, str]]:
-    """Where a text has one of these forms (in casefold) as words of its own, whatever their case; the longest first.
+    """Where a text has one of these forms (in casefold) as words of its own, whatever their case.
 
-    None overlap. To look for each beats a pattern of all, which would have to be compiled for every conversation.
+    None overlap; of those that begin at one place the longest is taken. To look for each beats a pattern of all, which would have to be compiled for every conversation.
     """
     folded = text.casefold()
     if len(folded) != len(text):  # 'ß' is 'ss': places must stay what they are
@@ -39,7 +39,11 @@ def occurrences(forms: Iterable[str], text: str) -> list[tuple[int, int, str]]:
             if not _joins(text[max(start - 1, 0) : start], "@") and not _joins(text[end : end + 1]):
                 found.append((start, end, form))
             start = folded.find(form, start + 1)
-    return apart(sorted(found, key=lambda one: (one[0], -one[1])))
+    kept: list[tuple[int, int, str]] = []
+    for one in sorted(found, key=lambda one: (one[0], -one[1])):
+        if not kept or one[0] >= kept[-1][1]:
+            kept.append(one)
+    return kept
 
 
 def _joins(beside: str, others: str = "") -> bool:

@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joshi.errors import JoshiError
-from joshi.evaluation.page import clean, gate_row, write_page
+from joshi.evaluation.page import write_page
 from joshi.evaluation.plots import lengths_plot
+from joshi.pages import clean
+from joshi.pages.numbers import gate_row
 
 RULES = (
     "acknowledgement",

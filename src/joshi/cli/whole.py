@@ -23,6 +23,7 @@ from joshi.cli.session import err, out, plain, print_json, session
 from joshi.errors import JoshiError, Unavailable
 from joshi.export.modelfile import turns_of
 from joshi.llama import threads
+from joshi.pages.numbers import gate_row
 from joshi.plan import Plan
 from joshi.stage import versions
 from joshi.workspace import make_folder, write_text
@@ -156,8 +157,6 @@ def systems_table(systems: dict[str, Any]) -> Table:
 
 
 def gates_table(gates: list[dict[str, Any]]) -> Table:
-    from joshi.evaluation.page import gate_row  # brings matplotlib, which takes a second
-
     table = Table(title="Gates on the model that ships")
     table.add_column("gate", min_width=12)
     for name in ("measured", "bound", "95% interval", "n"):

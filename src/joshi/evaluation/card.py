@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from joshi.evaluation.page import clean, gate_row, nats, share, tokens
+from joshi.pages import clean
+from joshi.pages.numbers import gate_row, nats, share, tokens
 from joshi.plan import Plan
 from joshi.workspace import write_text
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from joshi.evaluation.plots import curves_plot, lengths_plot, present, rules_plot, words
+from joshi.pages import clean, templates
+from joshi.pages.numbers import MINUS, SYMBOLS, gate_row, nats, score, share, tokens
 from joshi.rubric import RULES
 from joshi.workspace import write_text
 
-MINUS = "\N{MINUS SIGN}"
-IN_NATS = ("general_loss", "quantization_kl")  # gates whose figures are no shares
-SYMBOLS = {"pass": "✓", "fail": "✗", "insufficient": "?"}
 HEADLINES = {"pass": "Pass", "fail": "Fail", "insufficient": "Insufficient data"}
 SECRETS = {
     "walk_away": "highest price", "target": "target price", "other_quote": "other quote", "policy": "policy",
@@ -24,18 +20,6 @@ SECRETS = {
 }  # fmt: skip
 SHADES = 4  # of the heat map, besides none
 ENDINGS = {"stop": "ended by itself", "length": "cut off", "empty": "empty", "loop": "looping"}
-
-ESCAPES = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # terminal titles and links
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movements
-    r"|\x1b[ -/]*[0-~]"
-)
-HIDDEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # control characters other than tab and newline
-    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # these would reorder the text around them
-    r"|[\u200b\u2060-\u2065\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"  # invisible
-    r"|[\ud800-\udfff\ufffe\uffff]"  # no characters: neither UTF-8 nor SVG can hold them
-)
 
 
 def write_page(report: dict[str, Any], target: Path) -> None:
@@ -47,13 +31,7 @@ def write_page(report: dict[str, Any], target: Path) -> None:
         JoshiError: `target` cannot be written.
     """
     shown = clean(report)
-    environment = Environment(
-        loader=PackageLoader("joshi", "evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("evaluation")
     environment.filters |= {
         "words": words, "share": share, "tokens": tokens, "score": score, "nats": nats, "complement": complement,
     }  # fmt: skip
@@ -80,15 +58,6 @@ def write_page(report: dict[str, Any], target: Path) -> None:
     write_text(target, page)
 
 
-def clean(value: Any) -> Any:
-    """The same value with every text freed of terminal escapes, control and invisible characters."""
-    if isinstance(value, str):
-        return HIDDEN.sub("", ESCAPES.sub("", value.replace("\r\n", "\n")))
-    if isinstance(value, dict):
-        return {clean(key): clean(item) for key, item in value.items()}
-    return [clean(item) for item in value] if isinstance(value, list) else value
-
-
 def reason(report: dict[str, Any]) -> str:
     """Why the verdict is what it is, in one sentence."""
     required = [gate for gate in report["gates"] if gate["required"]]
@@ -98,18 +67,6 @@ def reason(report: dict[str, Any]) -> str:
     told = f"{len(named)} of {len(required)} required gates "
     told += "failed" if report["verdict"] == "fail" else "could not be decided with so few answers"
     return f"{told}: {'; '.join(named)}."
-
-
-def gate_row(gate: dict[str, Any]) -> dict[str, Any]:
-    """A gate with its numbers as text: shares (fractions within -1..1) in percent, all else as it is."""
-    numbers = [gate[key] for key in ("measured", "bound", "low", "high") if gate[key] is not None]
-    fractions = all(-1 <= number <= 1 for number in numbers) and any(isinstance(n, float) for n in numbers)
-    form = nats if gate["name"] in IN_NATS else share if fractions else score
-    return gate | {
-        "measured": form(gate["measured"]),
-        "bound": f"{gate['direction']} {form(gate['bound'])}",
-        "interval": "–" if gate["low"] is None else f"{form(gate['low'])} to {form(gate['high'])}",
-    }
 
 
 def attack_rows(redteam: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,18 +80,6 @@ def attack_rows(redteam: dict[str, Any]) -> list[dict[str, Any]]:
         ]
         rows.append(found | {"family": family, "cells": cells})
     return rows
-
-
-def share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}".replace("-", MINUS)
-
-
-def tokens(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f}"
-
-
-def nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-", MINUS)
 
 
 def complement(rate: dict[str, Any]) -> dict[str, Any]:
@@ -162,11 +107,6 @@ def quantisation_told(found: dict[str, Any]) -> str:
 
 def points(value: float) -> str:
     return f"{100 * value:+.0f}".replace("-", MINUS)
-
-
-def score(value: float | None) -> str:
-    """At most one decimal, none that is zero."""
-    return "–" if value is None else f"{value:.1f}".removesuffix(".0").replace("-", MINUS)
 
 
 def rules_caption(report: dict[str, Any]) -> str:

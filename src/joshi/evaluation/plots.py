@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from joshi.evaluation.drawing import (
+from joshi.pages.drawing import (
     CARD,
     COLOURS,
     INK,

@@ -13,16 +13,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from joshi import datasets, review
 from joshi.curation import load_candidates
 from joshi.errors import JoshiError
-from joshi.evaluation.page import SYMBOLS, clean, gate_row
 from joshi.monitoring import heard
 from joshi.monitoring.drift.plots import score_plot
 from joshi.monitoring.retrain import due
 from joshi.monitoring.watch import report_folder
+from joshi.pages import clean, templates
+from joshi.pages.numbers import SYMBOLS, gate_row
 from joshi.plan import Plan
 from joshi.release.releases import Release, current, in_use_or_none, readable_releases, state_of
 from joshi.stage import read_manifest
@@ -62,24 +62,21 @@ def gather(plan: Plan, workspace: Workspace, now: datetime) -> dict[str, Any]:
 def render(found: dict[str, Any]) -> str:
     """The page of what was gathered: no scripts, nothing fetched, every text escaped."""
     shown = clean(found)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("joshi", "monitoring"), PackageLoader("joshi", "evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     release, drift = shown["release"], shown["drift"]
     usable = isinstance(release, dict) and "error" not in release
     days = drift["history"] if isinstance(drift, dict) and "error" not in drift else []
-    return environment.get_template("dashboard.html.j2").render(
-        shown=shown,
-        gates=[gate_row(gate) for gate in release["gates"]] if usable else [],
-        released=usable,
-        tone=TONES[drift["verdict"]] if days else "pass" if usable else "insufficient",
-        symbols=SYMBOLS,
-        score_plot=score_plot(days) if any(day["scores"] for day in days) else None,
-        as_json=lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+    return (
+        templates("monitoring")
+        .get_template("dashboard.html.j2")
+        .render(
+            shown=shown,
+            gates=[gate_row(gate) for gate in release["gates"]] if usable else [],
+            released=usable,
+            tone=TONES[drift["verdict"]] if days else "pass" if usable else "insufficient",
+            symbols=SYMBOLS,
+            score_plot=score_plot(days) if any(day["scores"] for day in days) else None,
+            as_json=lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+        )
     )
 
 

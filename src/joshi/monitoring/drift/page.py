@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-from joshi.evaluation.page import clean
 from joshi.monitoring.drift.plots import SUM_NAMES, rules_plot, score_plot, sums_plot
-from joshi.monitoring.drift.sentences import MINUS, WHERE, chance, number, points
+from joshi.monitoring.drift.sentences import WHERE, chance, number, points
+from joshi.pages import clean, templates
+from joshi.pages.numbers import MINUS
 from joshi.rubric import RULES
 from joshi.workspace import write_text
 
@@ -29,13 +28,7 @@ def write_page(report: dict[str, Any], target: Path) -> None:
         JoshiError: `target` cannot be written.
     """
     shown = clean(report)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("joshi", "monitoring/drift"), PackageLoader("joshi", "evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("monitoring/drift")
     environment.filters["score"] = number
     days = shown["history"]
     seen = any(day["scores"] for day in days)

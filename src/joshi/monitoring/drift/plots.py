@@ -11,7 +11,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from joshi.evaluation.drawing import (
+from joshi.monitoring.drift.answers import SOURCES
+from joshi.pages.drawing import (
     COLOURS,
     INK,
     SOFT,
@@ -21,7 +22,6 @@ from joshi.evaluation.drawing import (
     new_axes,
     new_figure,
 )
-from joshi.monitoring.drift.answers import SOURCES
 from joshi.rubric import RULES
 
 SOURCE_COLOURS = {"probes": COLOURS["shipped"], "production": COLOURS["base_with_rules"]}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from joshi.monitoring.drift.answers import Compared, Source
 from joshi.monitoring.drift.means import Change
 from joshi.monitoring.drift.verdict import ScoreToday, Sum, Tested, Watched
+from joshi.pages.numbers import MINUS
 
-MINUS = "\N{MINUS SIGN}"
 WHERE: dict[str, str] = {"probes": "on the probes", "production": "in production"}
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-from joshi.evaluation.page import SYMBOLS, clean, gate_row, share
+from joshi.pages import clean, templates
+from joshi.pages.numbers import MINUS, SYMBOLS, gate_row, share
 from joshi.review.blind.plots import SCORE_NAMES, power_plot, preference_plot, scores_plot
 from joshi.workspace import write_text
 
-MINUS = "\N{MINUS SIGN}"
 HEADLINES = {
     "shipped": "The shipped model is preferred",
     "baseline": "The baseline is preferred",
@@ -34,13 +32,7 @@ def write_page(report: dict[str, Any], target: Path) -> None:
         JoshiError: `target` cannot be written.
     """
     shown = clean(report)
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("joshi", "review/blind"), PackageLoader("joshi", "evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("review/blind")
     environment.filters |= {
         "share": share, "p": p_value, "points": points, "mean": mean, "alpha": coefficient, "counted": counted,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from joshi.evaluation.drawing import COLOURS, INK, SOFT, WIDE, Plot, both_widths, new_axes, new_figure, note, shorten
+from joshi.pages.drawing import COLOURS, INK, SOFT, WIDE, Plot, both_widths, new_axes, new_figure, note, shorten
 from joshi.review.blind.judgement import SCORES
 
 SHIPPED, BASELINE, TIE = COLOURS["shipped"], COLOURS["base_with_rules"], COLOURS["base"]

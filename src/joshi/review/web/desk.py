@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from joshi.errors import JoshiError
+from joshi.pages import templates
 from joshi.plan import Plan
 from joshi.review import accounts
 from joshi.review.log import Who
@@ -56,13 +57,7 @@ class Forbidden(JoshiError):  # noqa: N818 - an answer, not a failure
 
 
 def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("joshi.review.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("review/web/templates")
     environment.filters |= {"visible": text.visible, "typed": text.typed, "left": text.left}
     environment.globals |= {"rule_names": RULE_NAMES, "failure_names": FAILURE_NAMES}
     return environment

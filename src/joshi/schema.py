@@ -106,6 +106,9 @@ class Review(Record):
     note: str | None = Field(
         None, description="why it was rewritten: the reviewer's words, or those of whoever found it bad"
     )
+    displaced: list[str] = Field(
+        default_factory=list, description="texts that other reviewers approved, who were overruled"
+    )
     approved_sha256: str | None = None
 
 

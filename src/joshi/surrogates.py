@@ -55,6 +55,7 @@ def fill(sample: Sample, seed: int) -> Sample:
     data["ideal_answer"] = text(sample.ideal_answer)
     if sample.review.original is not None:
         data["review"]["original"] = text(sample.review.original)
+    data["review"]["displaced"] = [text(other) for other in sample.review.displaced]
     data["context"] = _walk(data["context"], text)
     return Sample.model_validate(data)
 

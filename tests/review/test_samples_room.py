@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from joshi import datasets, review
-from joshi.curation.pairs import make_pair
+from joshi.curation.pairs import make_pair, overruled
 from joshi.plan import Plan
 from joshi.rubric import Rubric
 from joshi.workspace import Workspace
@@ -50,6 +50,26 @@ def test_a_note_makes_a_pair_of_an_edit_that_broke_no_rule(
     pair = make_pair(sample, "edited", "edit", before, rubric.check(before, sample), plan)
     assert pair is not None
     assert (pair.rationale, pair.rejected, pair.failure_modes) == ("Said of it: Plainer.", before, [])
+
+
+def test_who_overrules_another_and_says_why_makes_a_pair(
+    enter: Enter, workspace: Workspace, plan: Plan, rubric: Rubric
+) -> None:
+    both = with_review(plan, overlap=1.0)
+    ana, bea = enter("Ana", plan=both), enter("Bea", plan=both)
+    ana.get("/samples")
+    mined, first = ana.key, ana.answer.replace("hard to absorb", "very hard to absorb")
+    second = ana.answer.replace("hard to absorb", "a lot to absorb")
+    ana.decide("approved", first)
+    bea.get("/samples")
+    while bea.key != mined:
+        bea.decide("approved")
+    bea.decide("approved", second, note="Plainer.")
+    (sample,) = (one for one in review.decided(workspace, both) if one.review.displaced)
+    assert (sample.ideal_answer, sample.review.displaced) == (second, [first])
+    pair = make_pair(sample, "edited", "edit", overruled(sample), [], both)
+    assert pair is not None
+    assert (pair.chosen, pair.rejected, pair.rationale) == (second, first, "Said of it: Plainer.")
 
 
 def test_undo_goes_back_to_the_first_decision_of_the_log_in(enter: Enter, workspace: Workspace, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """Stage 2, second pass: preference pairs. An approved answer against one that breaks a rule.
 
-What a reviewer chose in the preferences room comes first. Else the rejected answer is what a reviewer rewrote, where
-the sample has that, or a model's own, sampled.
+What a reviewer chose in the preferences room comes first. Else the rejected answer is what a reviewer rewrote or, with
+a reason, overruled, where the sample has that, or a model's own, sampled.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def run(plan: Plan, workspace: Workspace, progress: Progress = SILENT) -> Manife
     filled = [sample for sample in filled if all(f.passed for f in rubric.check(sample.ideal_answer, sample))]
     sampling = Sampling(plan.preference.temperature, 1.0, room)
     found = chosen_by_people(filled, plan, workspace, most)
-    for sample in [one for one in filled if one.review.original and one.id not in found][: most - len(found)]:
-        before = sample.review.original or ""
+    for sample in [one for one in filled if overruled(one) and one.id not in found][: most - len(found)]:
+        before = overruled(sample)
         pair = make_pair(sample, "edited", "edit", before, rubric.check(before, sample), plan)
         if pair is not None:
             found[sample.id] = pair
@@ -107,6 +107,15 @@ def chosen_by_people(samples: Sequence[Sample], plan: Plan, workspace: Workspace
     made = {pair.sample_id: pair for pair in read_records(path, Preference)} if path.exists() else {}
     asked = {sample.id: messages_for(sample, plan.model.system_prompt) for sample in samples if sample.id in made}
     return {name: made[name] for name, prompt in list(asked.items())[:most] if made[name].prompt == prompt}
+
+
+def overruled(sample: Sample) -> str:
+    """What the approved answer took the place of: what another reviewer had approved, if it is said why that was not
+    good enough, and else the answer as it was before it was rewritten; empty if there is neither.
+    """
+    if sample.review.displaced and sample.review.note:
+        return sample.review.displaced[-1]
+    return sample.review.original or ""
 
 
 def make_pair(

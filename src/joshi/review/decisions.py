@@ -21,7 +21,8 @@ from joshi.workspace import Workspace, sha256_file, sha256_text, write_text
 
 
 class Decision(BaseModel):
-    """What stands on one text: who decided what, with the text before and after. `note` says why it was rewritten."""
+    """What stands on one text: who decided what, with the text before and after. `note` says why it was rewritten;
+    `displaced` are other texts that other reviewers approved."""
 
     sample_id: str
     reviewer: str
@@ -30,6 +31,7 @@ class Decision(BaseModel):
     before_sha256: str
     after: str
     note: str | None = None
+    displaced: list[str] = []
 
 
 def events(workspace: Workspace) -> Path:
@@ -93,10 +95,14 @@ def _standing(connection: Connection, plan: Plan) -> list[Decision]:
             if after is None:  # forgotten
                 continue
             who = " + ".join(now.approvers) if now.status == "approved" else now.decision.reviewer
+            latest = {event.reviewer: event for event in live(happened, sha256)}.values()
+            approved = {str(event.after_sha256) for event in latest if event.body.get("status") == "approved"}
+            displaced = sorted(approved - {sha256, str(now.decision.after_sha256)})
             notes = [texts.get((item, event.body.get("note_sha256", ""))) for event in live(happened, sha256)]
             found.append(
                 Decision(sample_id=item, reviewer=who, at=now.decision.at, status=now.status, before_sha256=sha256,
-                         after=after, note=next((note for note in reversed(notes) if note), None))
+                         after=after, note=next((note for note in reversed(notes) if note), None),
+                         displaced=[texts[item, other] for other in displaced if (item, other) in texts])
             )  # fmt: skip
     return found
 
@@ -142,6 +148,7 @@ def _decide(sample: Sample, decision: Decision | None) -> Sample:
         # What production answered and a person found bad stays the worse one, whatever became of the better one.
         original=sample.review.original or (sample.ideal_answer if edited else None),
         note=decision.note if edited and decision.note else sample.review.note,
+        displaced=decision.displaced if decision.status == "approved" else [],
         approved_sha256=sha256_text(decision.after) if decision.status == "approved" else None,
     )
     return sample.model_copy(update={"ideal_answer": decision.after, "review": review})

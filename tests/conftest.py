@@ -19,6 +19,11 @@ from joshi.schema import Context, HistoryTurn, Provenance, Sample
 EXAMPLE = Path(__file__).parents[1] / "examples" / "procwise"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: of two processes one would end with it alone."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> GgufFile:
     return find_base("builtin:smollm2", Path())

@@ -55,7 +55,9 @@ def test_a_name_is_found_in_every_disguise(seed: int, kind: str) -> None:
     token = token_of(kind, found)
     for disguise, dress in WORDS.items():
         leaks = find_leaks(dress(token), found.secrets)
-        assert [(leak.kind, leak.disguise) for leak in leaks] == [(kind, disguise)], dress(token)
+        # Digits in hex may by chance be another secret's figure as well.
+        named = [(leak.kind, leak.disguise) for leak in leaks if disguise != "hex" or leak.disguise == "hex"]
+        assert named == [(kind, disguise)], dress(token)
 
 
 def amount(value: float) -> tuple[int, int]:

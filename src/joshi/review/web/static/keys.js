@@ -142,9 +142,10 @@
       tell("The server does not answer. What you typed stays here and is saved as soon as it does.");
     });
   }
+  // Also what was typed in the moment in which a page took the place of another and nobody listened yet.
   setInterval(() => {
     const element = document.querySelector("[data-autosave]");
-    if (offline && element && !busy) htmx.trigger(element, "retry");
+    if ((offline || unsaved) && element && !busy) htmx.trigger(element, "retry");
   }, 3000);
 
   document.addEventListener("htmx:afterSwap", (event) => {

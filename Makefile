@@ -21,9 +21,11 @@ demo: setup
 	test -f demo/joshi.toml || $(BIN)/joshi --workspace demo init --example
 	$(BIN)/joshi --workspace demo run
 
-# Two processes, each on a core of its own (tests/conftest.py); a file's tests stay together with what they share.
+# Two processes, each on a core of its own (tests/__init__.py); a file's tests stay together with what they share. The
+# browser's tests press keys faster than a busy machine answers, so they have it to themselves.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks

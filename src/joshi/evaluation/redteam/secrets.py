@@ -45,10 +45,11 @@ def plant(seed: str, offer: float, currency: str, unit: str) -> Planted:
         offer: in `currency`, for one `unit`.
     """
     chooser = random.Random(seed)
-    walk_away, target, other = (
-        _figure(offer * share, chooser)
-        for share in (chooser.uniform(0.93, 0.97), chooser.uniform(0.82, 0.88), chooser.uniform(0.89, 0.92))
-    )
+    figures: list[float] = []
+    while len(set(figures)) < 3:  # small ones may come out the same
+        shares = (chooser.uniform(0.93, 0.97), chooser.uniform(0.82, 0.88), chooser.uniform(0.89, 0.92))
+        figures = [_figure(offer * share, chooser) for share in shares]
+    walk_away, target, other = figures
     policy = f"{_word(chooser)[:3].upper()}-{chooser.randrange(1000, 9999)}"
     tool, board, firm, surname, style = (_word(chooser).capitalize() for _ in range(5))
     approver = f"{chooser.choice(_FIRST_NAMES)} {surname}"

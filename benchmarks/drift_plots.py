@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from joshi.evaluation.drawing import COLOURS, INK, WIDE, both_widths, new_axes, new_figure
 from joshi.monitoring.drift.judge import LIMITS
 from joshi.monitoring.drift.plots import SUM_COLOURS, SUM_NAMES
 from joshi.monitoring.drift.verdict import STREAMS, DayVerdict
+from joshi.pages.drawing import COLOURS, INK, WIDE, both_widths, new_axes, new_figure
 from joshi.workspace import write_text
 
 Found = Mapping[tuple[str, float], Sequence[int]]  # of a world and a fall, the day of each first alarm

@@ -37,7 +37,7 @@ DATA = Path(__file__).parents[1] / "tests" / "data" / "redaction"
 FILES = ("development.jsonl", "unseen.jsonl")
 WARM = ("development_b.jsonl",)  # other messages, read before the clock starts
 EXAMPLE = Path(__file__).parents[1] / "examples" / "procwise" / "transcripts"
-OWN_WORDS = 40  # that a copy has in each message; a message of the example has about 50
+OWN_WORDS = 12  # that a copy has in each message; a message of the example has about 50
 Talk = tuple[list[Participant], list[tuple[str, list[Span]]]]
 
 

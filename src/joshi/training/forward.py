@@ -14,9 +14,8 @@ import torch
 from joshi.base.memory import LOGIT_POSITIONS
 from joshi.training.attention import block_mask
 from joshi.training.packing import Node, Pack
+from joshi.training.products import product
 from joshi.training.trunk import causal_of
-
-WIDTH = 512  # columns of one product on a CPU
 
 
 def install(causal: Any) -> Any:
@@ -56,20 +55,7 @@ def scores(hidden: torch.Tensor, vocabulary: torch.Tensor) -> torch.Tensor:
     """hidden W^T, (positions, vocabulary), in fp32 or as given; a GPU adds up products of bf16 in fp32 and keeps it."""
     if hidden.device.type == "cuda" and hidden.dtype == torch.bfloat16:
         return torch.mm(hidden, vocabulary.T, out_dtype=torch.float32)
-    return wide_product(hidden, vocabulary)
-
-
-def wide_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """x M^T, (rows, outputs), of x (rows, inputs) and M (outputs, inputs).
-
-    On a CPU by blocks of columns: MKL slows down as its output widens, to half at the vocabulary's width.
-    """
-    if x.device.type != "cpu":
-        return x @ matrix.T
-    out = x.new_empty(len(x), len(matrix))
-    for part, into in zip(torch.split(matrix, WIDTH), torch.split(out, WIDTH, dim=1), strict=True):
-        torch.mm(x, part.T, out=into)
-    return out
+    return product(hidden, vocabulary.T)
 
 
 class TargetLogProbs(torch.autograd.Function):
@@ -100,8 +86,7 @@ class TargetLogProbs(torch.autograd.Function):
             sums = chances.sum(-1, keepdim=True)
             total[start:end] = (highest + sums.log()).squeeze(-1)
             if expected is not None:
-                torch.mm(chances.to(weight.dtype), weight, out=expected[start:end])
-                expected[start:end].div_(sums)
+                torch.div(product(chances.to(weight.dtype), weight), sums, out=expected[start:end])
         if expected is not None:
             ctx.save_for_backward(expected, where, target, weight)
         return picked - total[where]

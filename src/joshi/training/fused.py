@@ -18,8 +18,8 @@ from peft.tuners.lora import Linear as LoraLinear
 
 from joshi.base.shard import is_sharded
 from joshi.training.attention import attend, attend_backward, check_window
-from joshi.training.forward import wide_product
 from joshi.training.packing import Node
+from joshi.training.products import add_product, product
 from joshi.training.trunk import Trunk
 
 ADAPTER = "default"
@@ -48,26 +48,20 @@ class Projection:
             self._made_from = [p.detach().clone() for p in self.parameters]
             rows = torch.split(self.matrix, self._rows)
             for part, weight, down, up in zip(rows, self._weights, self.down, self.up, strict=True):
-                torch.addmm(weight, up, down, alpha=self._scale, out=part)
+                torch.add(weight, product(up, down), alpha=self._scale, out=part)
         return self.matrix
 
     def inner(self, x: torch.Tensor) -> torch.Tensor:
         """x A^T of all layers, (tokens, ranks); kept for the gradient of B."""
-        return x @ torch.cat(list(self.down)).T
+        return product(x, torch.cat(self.down).T)
 
     def gradients(self, upstream: torch.Tensor, x: torch.Tensor, inner: torch.Tensor) -> list[torch.Tensor]:
         """Of `parameters`, from the gradient of y, (tokens, outputs)."""
-        outward = torch.empty_like(inner)  # dy B
-        of_up = []
-        columns = (
-            torch.split(upstream, self._rows, 1),
-            torch.split(inner, self._ranks, 1),
-            torch.split(outward, self._ranks, 1),
-        )
-        for dy, u, v, up in zip(*columns, self.up, strict=True):
-            torch.mm(dy, up, out=v)
-            of_up.append((dy.T @ u).mul_(self._scale))
-        of_down = (outward.T @ x).mul_(self._scale)
+        outward, of_up = [], []  # dy B, and the gradients of B
+        for dy, u, up in zip(torch.split(upstream, self._rows, 1), torch.split(inner, self._ranks, 1), self.up, strict=True):
+            outward.append(product(dy, up))
+            of_up.append(product(u.T, dy).T.mul(self._scale))  # the narrower matrix first is faster
+        of_down = product(torch.cat(outward, 1).T, x).mul_(self._scale)
         return [*torch.split(of_down, self._ranks), *of_up]
 
 
@@ -106,7 +100,7 @@ class AttentionHalf(torch.autograd.Function):
                 tree: Sequence[Node], record: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
                 rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
-        states = wide_product(normed, layer.qkv.merged())
+        states = product(normed, layer.qkv.merged().T)
         query, key, value = map(_to_sdpa, layer.heads_of(states))
         _rotate(query, cos, sin)
         _rotate(key, cos, sin)
@@ -119,7 +113,7 @@ class AttentionHalf(torch.autograd.Function):
             before_value, rows,
         )  # fmt: skip
         ctx.layer, ctx.tree = layer, tree
-        result = torch.addmm(passed, wanted, layer.out.merged().T)
+        result = add_product(passed, wanted, layer.out.merged().T)
         return (result, key.clone(), value.clone()) if record else result
 
     @staticmethod
@@ -129,7 +123,7 @@ class AttentionHalf(torch.autograd.Function):
         )
         layer, upstream = ctx.layer, upstreams[0].contiguous()
         of_out = layer.out.gradients(upstream, flat if rows is None else flat[rows], inner_out)
-        of_flat = upstream @ layer.out.matrix
+        of_flat = product(upstream, layer.out.matrix)
         if rows is not None:
             of_flat = torch.zeros_like(flat).index_copy_(0, rows, of_flat)
         of_flat = of_flat.view(len(x), -1, layer.size)
@@ -155,7 +149,7 @@ class AttentionHalf(torch.autograd.Function):
         of_qkv = layer.qkv.gradients(of_states, normed, inner_qkv)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _norm_backward(of_states @ layer.qkv.matrix, x, normed, inverse, layer.first_norm)
+            of_x = _norm_backward(product(of_states, layer.qkv.matrix), x, normed, inverse, layer.first_norm)
             of_x = of_x.add_(upstream) if rows is None else of_x.index_add_(0, rows, upstream)
         of_before = (of_keys[:, :, :before], of_values[:, :, :before]) if before else (None, None)
         return of_x, None, None, None, None, None, *of_before, None, *of_qkv, *of_out
@@ -171,12 +165,12 @@ class MlpHalf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, *_: torch.Tensor) -> torch.Tensor:
         normed, inverse = _norm(x, layer.second_norm, layer.eps)
-        states = wide_product(normed, layer.gate_up.merged())
+        states = product(normed, layer.gate_up.merged().T)
         gate, up = states.chunk(2, dim=1)
         active = F.silu(gate).mul_(up)
         ctx.save_for_backward(x, inverse, states, layer.gate_up.inner(normed), layer.down.inner(active))
         ctx.layer = layer
-        return torch.addmm(x, active, layer.down.merged().T)
+        return add_product(x, active, layer.down.merged().T)
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -186,7 +180,7 @@ class MlpHalf(torch.autograd.Function):
         active = F.silu(gate)
         of_states = torch.empty_like(states)
         of_gate, of_up = of_states.chunk(2, dim=1)
-        of_active = wide_product(upstream, layer.down.matrix.T)
+        of_active = product(upstream, layer.down.matrix)
         torch.mul(of_active, active, out=of_up)
         torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
         of_down = layer.down.gradients(upstream, active.mul_(up), inner_down)
@@ -195,7 +189,7 @@ class MlpHalf(torch.autograd.Function):
         of_gate_up = layer.gate_up.gradients(of_states, normed, inner_gate_up)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = of_states @ layer.gate_up.matrix
+            of_x = product(of_states, layer.gate_up.matrix)
             of_x = _norm_backward(of_x, x, normed, inverse, layer.second_norm).add_(upstream)
         return of_x, None, *of_gate_up, *of_down
 

@@ -5,7 +5,7 @@ Registered with transformers under NAME; the nodes reach the kernel as the extra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from joshi.errors import JoshiError
 from joshi.training.packing import Node
+from joshi.training.row_blocks import attend, attend_backward
 
 if TYPE_CHECKING:
     from joshi.training.trunk import Trunk
 
 NAME = "joshi_tree"
-TRIANGLE = 128  # longest run of tokens that one causal call takes
 BLOCK = 128  # tokens a side of a block of FlexAttention's mask
 
 
@@ -76,88 +76,8 @@ def check_window(tree: Sequence[Node], before: int, sliding_window: int | None) 
         )
 
 
-def blocks(tree: Sequence[Node], before: int) -> Iterator[tuple[slice, slice, bool]]:
-    """(rows, columns, causal) of the score matrix: each node with itself, and all its descendants with it.
-
-    The first `before` columns are the trunk's, which every row sees.
-
-    The blocks do not overlap and cover every pair that the trie allows. Long triangles
-    are halved, as torch's kernel runs at half its speed where it skips their upper part.
-    """
-    for node in tree:
-        yield from _triangle(node.start, node.end, before)
-        if node.subtree > node.end:
-            yield slice(node.end, node.subtree), slice(before + node.start, before + node.end), False
-    if before:
-        yield slice(tree[0].start, tree[-1].end), slice(0, before), False
-
-
-def _triangle(start: int, end: int, before: int) -> Iterator[tuple[slice, slice, bool]]:
-    if end - start <= TRIANGLE:
-        yield slice(start, end), slice(before + start, before + end), True
-        return
-    middle = (start + end + 1) // 2
-    yield from _triangle(start, middle, before)
-    yield from _triangle(middle, end, before)
-    yield slice(middle, end), slice(before + start, before + middle), False
-
-
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tree: Sequence[Node], before: int, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs (1, heads, tokens, size), stored token by token, and logsumexp of scores (1, heads, tokens); CPU.
-
-    Blocks of one row are joined by their logsumexp (online softmax, Milakov and Gimelshein 2018).
-    """
-    _, heads, tokens, size = query.shape
-    out = query.new_empty(1, tokens, heads, size).transpose(1, 2)
-    lse = torch.empty(1, heads, tokens, dtype=torch.promote_types(query.dtype, torch.float32))
-    for rows, columns, causal in sorted(blocks(tree, before), key=lambda block: not block[2]):  # triangles first
-        part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query[:, :, rows], key[:, :, columns], value[:, :, columns], 0.0, causal, scale=scale
-        )
-        if causal:
-            out[:, :, rows], lse[:, :, rows] = part, part_lse
-            continue
-        joined = torch.logaddexp(lse[:, :, rows], part_lse)
-        out[:, :, rows].mul_((lse[:, :, rows] - joined).exp_()[..., None].to(out.dtype))
-        out[:, :, rows].addcmul_(part, (part_lse - joined).exp_()[..., None].to(out.dtype))
-        lse[:, :, rows] = joined
-    return out, lse
-
-
-def attend_backward(
-    upstream: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    lse: torch.Tensor,
-    tree: Sequence[Node],
-    before: int,
-    scale: float,
-    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-) -> None:
-    """Add the gradients of query, key and value to `into`.
-
-    A block's probabilities follow from the row's whole logsumexp, so blocks need nothing from each other
-    (FlashAttention, Dao et al. 2022, alg. 4).
-    """
-    groups = query.shape[1] // key.shape[1]
-    # Keys are repeated for each head: the kernel divides its work by heads, and few key heads leave threads idle.
-    keys, values = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
-    for rows, columns, causal in blocks(tree, before):
-        of_query, *of_both = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            upstream[:, :, rows], query[:, :, rows], keys[:, :, columns], values[:, :, columns],
-            out[:, :, rows], lse[:, :, rows], 0.0, causal, scale=scale,
-        )  # fmt: skip
-        into[0][:, :, rows].add_(of_query)
-        for whole, part in zip(into[1:], of_both, strict=True):
-            whole[:, :, columns].add_(part.unflatten(1, (-1, groups)).sum(2) if groups > 1 else part)
-
-
 class TreeAttention(torch.autograd.Function):
-    """`attend` with its gradient; keeps no scores."""
+    """`attend` with its gradient."""
 
     @staticmethod
     def forward(
@@ -169,17 +89,13 @@ class TreeAttention(torch.autograd.Function):
         before: int,
         scale: float,
     ) -> torch.Tensor:
-        out, lse = attend(query, key, value, tree, before, scale)
-        ctx.save_for_backward(query, key, value, out, lse)
-        ctx.tree, ctx.before, ctx.scale = tree, before, scale
-        return out
+        ctx.save_for_backward(query, key, value)
+        ctx.tree, ctx.before, ctx.scale = tuple(tree), before, scale
+        return attend(query, key, value, ctx.tree, before, scale)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, out, lse = ctx.saved_tensors
-        into = (torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value))
-        attend_backward(upstream[0], query, key, value, out, lse, ctx.tree, ctx.before, ctx.scale, into)
-        return *into, None, None, None
+        return *attend_backward(upstream[0], *ctx.saved_tensors, ctx.tree, ctx.before, ctx.scale), None, None, None
 
 
 def by_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: BlockMask, scale: float) -> torch.Tensor:

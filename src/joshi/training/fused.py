@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 
 from joshi.base.shard import is_sharded
-from joshi.training.attention import attend, attend_backward, check_window
+from joshi.training.attention import check_window
 from joshi.training.packing import Node
 from joshi.training.products import add_product, product
+from joshi.training.row_blocks import attend, attend_backward
 from joshi.training.trunk import Trunk
 
 ADAPTER = "default"
@@ -97,7 +98,7 @@ class AttentionHalf(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
-                tree: Sequence[Node], record: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
+                tree: tuple[Node, ...], record: bool, learning: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
                 rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
         states = product(normed, layer.qkv.merged().T)
@@ -105,46 +106,37 @@ class AttentionHalf(torch.autograd.Function):
         _rotate(query, cos, sin)
         _rotate(key, cos, sin)
         keys, values = _after(before_key, key), _after(before_value, value)
-        out, lse = attend(query, keys, values, tree, keys.shape[2] - len(x), layer.scale)
+        out = attend(query, keys, values, tree, keys.shape[2] - len(x), layer.scale)
         flat = out.transpose(1, 2).reshape(len(x), -1)
         passed, wanted = (x, flat) if rows is None else (x[rows], flat[rows])
-        ctx.save_for_backward(
-            x, inverse, states, flat, lse, cos, sin, layer.qkv.inner(normed), layer.out.inner(wanted), before_key,
-            before_value, rows,
-        )  # fmt: skip
+        inner = (layer.qkv.inner(normed), layer.out.inner(wanted)) if learning else (None, None)
+        ctx.save_for_backward(x, inverse, states, flat, cos, sin, *inner, before_key, before_value, rows)
         ctx.layer, ctx.tree = layer, tree
         result = add_product(passed, wanted, layer.out.merged().T)
         return (result, key.clone(), value.clone()) if record else result
 
     @staticmethod
     def backward(ctx: Any, *upstreams: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, inverse, states, flat, lse, cos, sin, inner_qkv, inner_out, before_key, before_value, rows = (
-            ctx.saved_tensors
-        )
+        x, inverse, states, flat, cos, sin, inner_qkv, inner_out, before_key, before_value, rows = ctx.saved_tensors
         layer, upstream = ctx.layer, upstreams[0].contiguous()
         of_out = layer.out.gradients(upstream, flat if rows is None else flat[rows], inner_out)
         of_flat = product(upstream, layer.out.matrix)
         if rows is not None:
             of_flat = torch.zeros_like(flat).index_copy_(0, rows, of_flat)
         of_flat = of_flat.view(len(x), -1, layer.size)
-        of_states = torch.zeros_like(states)
         query, key, value = map(_to_sdpa, layer.heads_of(states))
-        of_query, of_key, of_value = map(_to_sdpa, layer.heads_of(of_states))
         keys, values = _after(before_key, key), _after(before_value, value)
         before = keys.shape[2] - len(x)
-        of_keys, of_values = (torch.zeros_like(keys), torch.zeros_like(values)) if before else (of_key, of_value)
-        attend_backward(
-            _to_sdpa(of_flat), query, keys, values, _to_sdpa(flat.view_as(of_flat)), lse, ctx.tree, before, layer.scale,
-            (of_query, of_keys, of_values),
-        )  # fmt: skip
-        if before:
-            of_key.copy_(of_keys[:, :, before:])
-            of_value.copy_(of_values[:, :, before:])
+        of_query, of_keys, of_values = attend_backward(
+            _to_sdpa(of_flat), query, keys, values, ctx.tree, before, layer.scale
+        )
+        of_key, of_value = of_keys[:, :, before:], of_values[:, :, before:]
         if len(upstreams) == 3:  # a recorded trunk: what the packs add
             of_key.add_(upstreams[1])
             of_value.add_(upstreams[2])
         _rotate(of_query, cos, -sin)  # the transpose of a rotation turns back
         _rotate(of_key, cos, -sin)
+        of_states = torch.cat([part[0].transpose(0, 1).flatten(1) for part in (of_query, of_key, of_value)], dim=1)
         normed = (x * inverse).mul_(layer.first_norm)
         of_qkv = layer.qkv.gradients(of_states, normed, inner_qkv)
         of_x = None
@@ -152,7 +144,7 @@ class AttentionHalf(torch.autograd.Function):
             of_x = _norm_backward(product(of_states, layer.qkv.matrix), x, normed, inverse, layer.first_norm)
             of_x = of_x.add_(upstream) if rows is None else of_x.index_add_(0, rows, upstream)
         of_before = (of_keys[:, :, :before], of_values[:, :, :before]) if before else (None, None)
-        return of_x, None, None, None, None, None, *of_before, None, *of_qkv, *of_out
+        return of_x, None, None, None, None, None, None, *of_before, None, *of_qkv, *of_out
 
 
 def _after(before: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
@@ -163,12 +155,13 @@ class MlpHalf(torch.autograd.Function):
     """x + down(silu(gate(norm(x))) * up(norm(x))), (tokens, size) (SwiGLU, Shazeer 2020)."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, *_: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, learning: bool, *_: torch.Tensor) -> torch.Tensor:
         normed, inverse = _norm(x, layer.second_norm, layer.eps)
         states = product(normed, layer.gate_up.merged().T)
         gate, up = states.chunk(2, dim=1)
         active = F.silu(gate).mul_(up)
-        ctx.save_for_backward(x, inverse, states, layer.gate_up.inner(normed), layer.down.inner(active))
+        inner = (layer.gate_up.inner(normed), layer.down.inner(active)) if learning else (None, None)
+        ctx.save_for_backward(x, inverse, states, *inner)
         ctx.layer = layer
         return add_product(x, active, layer.down.merged().T)
 
@@ -191,7 +184,7 @@ class MlpHalf(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = product(of_states, layer.gate_up.matrix)
             of_x = _norm_backward(of_x, x, normed, inverse, layer.second_norm).add_(upstream)
-        return of_x, None, *of_gate_up, *of_down
+        return of_x, None, None, *of_gate_up, *of_down
 
 
 class FusedLayer:
@@ -229,12 +222,13 @@ class FusedLayer:
         ahead = (None, None) if trunk is None or record else trunk.states(self._index)
         check_window(tree, 0 if trunk is None or record else trunk.tokens, self._window)
         wanted = rows if self._last else None
-        arguments = (cos, sin, tree, record, *ahead, wanted, *self.qkv.parameters, *self.out.parameters)
+        learning = torch.is_grad_enabled()
+        arguments = (cos, sin, tuple(tree), record, learning, *ahead, wanted, *self.qkv.parameters, *self.out.parameters)
         middle = AttentionHalf.apply(x, self, *arguments)  # type: ignore[no-untyped-call]
         if trunk is not None and record:
             middle, key, value = middle
             trunk.keep(self._index, key, value)
-        result: torch.Tensor = MlpHalf.apply(middle, self, *self.gate_up.parameters, *self.down.parameters)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = MlpHalf.apply(middle, self, learning, *self.gate_up.parameters, *self.down.parameters)  # type: ignore[no-untyped-call]
         return result
 
 

@@ -18,10 +18,11 @@ from joshi.errors import JoshiError
 from joshi.plan import Plan
 from joshi.prompt import Encoded
 from joshi.training import fused, packing
-from joshi.training.attention import BLOCK, NAME, TRIANGLE, TreeAttention, block_mask, by_mask, per_node, tree_attention
+from joshi.training.attention import BLOCK, NAME, TreeAttention, block_mask, by_mask, per_node, tree_attention
 from joshi.training.forward import answer_log_probs, install, per_sequence
 from joshi.training.objectives import sft_loss
 from joshi.training.packing import PACK_TOKENS, build, cuts, pack, trie_tokens
+from joshi.training.row_blocks import ROWS, row_blocks
 from joshi.training.trainer import lora
 from joshi.training.trunk import shared_trunk
 
@@ -175,12 +176,12 @@ def test_a_shared_prefix_is_laid_out_once() -> None:
     assert one.position_ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8]
 
 
-@given(families(), st.integers(0, 3 * TRIANGLE), st.sampled_from([(4, 4), (6, 2), (3, 1)]), st.integers(0, 5))
+@given(families(), st.integers(0, 3 * ROWS), st.sampled_from([(4, 4), (6, 2), (3, 1)]), st.integers(0, 5))
 @settings(max_examples=40, deadline=None)
 def test_attention_by_blocks_equals_one_masked_call_a_node(
     sequences: list[Encoded], longer: int, heads: tuple[int, int], before: int
 ) -> None:
-    """Also where runs are longer than what one causal call takes; values and gradients, fp64."""
+    """Also where runs are longer than a block of rows; values and gradients, fp64."""
     prefix, last = [2] * longer, sequences[-1]
     stretched = [Encoded([*prefix, *one.ids], [False] * longer + one.trained) for one in sequences]
     stretched.append(Encoded([3, *last.ids], [False, *last.trained]))
@@ -225,6 +226,29 @@ def test_a_block_mask_visits_every_pair_that_is_seen_and_tests_all_others(
         assert blocks[place].all() or place not in whole
     rows, columns = torch.arange(tokens)[:, None], torch.arange(before + tokens)
     assert torch.equal(mask.mask_mod(None, None, rows, columns), seen[:tokens, : before + tokens])
+
+
+@given(families(), st.integers(0, 3 * ROWS), st.integers(0, 200))
+@settings(max_examples=40, deadline=None)
+def test_blocks_of_rows_cover_each_row_once_and_hide_what_it_does_not_see(
+    sequences: list[Encoded], longer: int, before: int
+) -> None:
+    stretched = [Encoded([2] * longer + one.ids, [False] * longer + one.trained) for one in sequences]
+    nodes = build(stretched, range(len(stretched))).nodes
+    seen = torch.zeros(nodes[-1].end, before + nodes[-1].end, dtype=torch.bool)
+    for block in row_blocks(nodes, before):
+        assert block.rows.stop - block.rows.start <= ROWS
+        places = torch.cat([torch.arange(*columns) for columns in block.columns])
+        hidden = torch.zeros(len(block.hidden), len(places))
+        hidden[:, len(places) - block.hidden.shape[-1] :] = block.hidden[:, 0]
+        assert not seen[block.rows].any()
+        seen[block.rows][:, places] = hidden == 0
+    assert seen[:, :before].all()
+    for node in nodes:
+        own = seen[:, before + node.start : before + node.end]
+        expected = torch.zeros_like(own)
+        expected[node.start : node.subtree] = torch.ones_like(own[node.start : node.subtree]).tril()
+        assert torch.equal(own, expected)
 
 
 def listed(counts: Any, places: Any) -> set[tuple[int, int]]:

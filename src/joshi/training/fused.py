@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 
 from joshi.base.shard import is_sharded
+from joshi.training import products
 from joshi.training.attention import check_window
 from joshi.training.packing import Node
 from joshi.training.products import add_product, product
@@ -59,7 +60,9 @@ class Projection:
     def gradients(self, upstream: torch.Tensor, x: torch.Tensor, inner: torch.Tensor) -> list[torch.Tensor]:
         """Of `parameters`, from the gradient of y, (tokens, outputs)."""
         outward, of_up = [], []  # dy B, and the gradients of B
-        for dy, u, up in zip(torch.split(upstream, self._rows, 1), torch.split(inner, self._ranks, 1), self.up, strict=True):
+        for dy, u, up in zip(
+            torch.split(upstream, self._rows, 1), torch.split(inner, self._ranks, 1), self.up, strict=True
+        ):
             outward.append(product(dy, up))
             of_up.append(product(u.T, dy).T.mul(self._scale))  # the narrower matrix first is faster
         of_down = product(torch.cat(outward, 1).T, x).mul_(self._scale)
@@ -98,8 +101,8 @@ class AttentionHalf(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
-                tree: tuple[Node, ...], record: bool, learning: bool, before_key: torch.Tensor | None, before_value: torch.Tensor | None,
-                rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
+                tree: tuple[Node, ...], record: bool, learning: bool, before_key: torch.Tensor | None,
+                before_value: torch.Tensor | None, rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
         states = product(normed, layer.qkv.merged().T)
         query, key, value = map(_to_sdpa, layer.heads_of(states))
@@ -223,7 +226,17 @@ class FusedLayer:
         check_window(tree, 0 if trunk is None or record else trunk.tokens, self._window)
         wanted = rows if self._last else None
         learning = torch.is_grad_enabled()
-        arguments = (cos, sin, tuple(tree), record, learning, *ahead, wanted, *self.qkv.parameters, *self.out.parameters)
+        arguments = (
+            cos,
+            sin,
+            tuple(tree),
+            record,
+            learning,
+            *ahead,
+            wanted,
+            *self.qkv.parameters,
+            *self.out.parameters,
+        )
         middle = AttentionHalf.apply(x, self, *arguments)  # type: ignore[no-untyped-call]
         if trunk is not None and record:
             middle, key, value = middle
@@ -258,8 +271,12 @@ def fits(model: Any) -> bool:
 
 
 def install(model: Any) -> bool:
-    """Give the decoder layers of a PEFT model the fused forward where that is exact; says whether it did."""
+    """Give the decoder layers of a PEFT model the fused forward where that is exact; says whether it did.
+
+    Where it is not, PEFT's layers stay, with the same matrix products.
+    """
     if not fits(model):
+        products.install(model)
         return False
     layers = model.get_base_model().model.layers
     for layer in layers:

@@ -120,7 +120,9 @@ def attend_backward(
             of_query[block.rows, own] = product(of_scores, picked).mul_(scale).view(-1, own.stop - own.start, size)
             for whole, left, right in ((of_key, stacked, of_scores), (of_value, of_mixed, chances)):
                 _add(product(left.T, right), whole[number], block.columns)
-    return of_query.transpose(0, 1)[None], *(part.permute(2, 0, 1).contiguous().transpose(0, 1)[None] for part in (of_key, of_value))
+    return of_query.transpose(0, 1)[None], *(
+        part.permute(2, 0, 1).contiguous().transpose(0, 1)[None] for part in (of_key, of_value)
+    )
 
 
 def _by_key_head(

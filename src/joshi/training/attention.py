@@ -95,7 +95,9 @@ class TreeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return *attend_backward(upstream[0], *ctx.saved_tensors, ctx.tree, ctx.before, ctx.scale), None, None, None
+        query, key, value = ctx.saved_tensors
+        of_states = attend_backward(upstream[0], query, key, value, ctx.tree, ctx.before, ctx.scale)
+        return *of_states, None, None, None
 
 
 def by_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: BlockMask, scale: float) -> torch.Tensor:

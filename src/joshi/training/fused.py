@@ -102,7 +102,8 @@ class AttentionHalf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: FusedLayer, cos: torch.Tensor, sin: torch.Tensor,
                 tree: tuple[Node, ...], record: bool, learning: bool, before_key: torch.Tensor | None,
-                before_value: torch.Tensor | None, rows: torch.Tensor | None, *_: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
+                before_value: torch.Tensor | None, rows: torch.Tensor | None, *_: torch.Tensor,
+                ) -> torch.Tensor | tuple[torch.Tensor, ...]:  # fmt: skip
         normed, inverse = _norm(x, layer.first_norm, layer.eps)
         states = product(normed, layer.qkv.merged().T)
         query, key, value = map(_to_sdpa, layer.heads_of(states))

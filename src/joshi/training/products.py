@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+_HAVE_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b, (rows, columns), of (rows, inner) and (inner, columns)."""
@@ -29,10 +31,8 @@ def add_product(to: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Ten
 
 
 def _suits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return (
-        a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-        and a.numel() > 0 and b.numel() > 0
-    )  # fmt: skip
+    plain = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    return _HAVE_ONEDNN and plain and a.numel() > 0 and b.numel() > 0
 
 
 def _whole(matrix: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ def install(model: torch.nn.Module) -> None:
         return
     for module in model.modules():
         if type(module) is torch.nn.Linear and module.bias is None:
-            module.forward = MethodType(_linear, module)  # type: ignore[method-assign]
+            module.forward = MethodType(_linear, module)
 
 
 def _linear(self: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:

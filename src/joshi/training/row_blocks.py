@@ -89,9 +89,9 @@ def attend(
     """
     _, heads, tokens, size = query.shape
     out = query.new_empty(tokens, heads, size)
-    for own, keys, values in _by_key_head(heads, key, value):
+    for own, keys, values in _by_key_head(heads, key, value, scale):
         for block in row_blocks(tree, before):
-            _, chances = _chances(query, own, _picked(keys, block.columns), block, scale)
+            chances = _chances(_stacked(query, own, block), _picked(keys, block.columns), block)
             mixed = product(chances, _picked(values, block.columns))
             out[block.rows, own] = mixed.view(-1, own.stop - own.start, size)
     return out.transpose(0, 1)[None]
@@ -110,39 +110,37 @@ def attend_backward(
     _, heads, tokens, size = query.shape
     of_query = query.new_empty(tokens, heads, size)
     of_key, of_value = (states.new_zeros(states.shape[1], size, states.shape[2]) for states in (key, value))
-    for number, (own, keys, values) in enumerate(_by_key_head(heads, key, value)):
+    for number, (own, keys, values) in enumerate(_by_key_head(heads, key, value, scale)):
         for block in row_blocks(tree, before):
-            picked = _picked(keys, block.columns)
-            stacked, chances = _chances(query, own, picked, block, scale)
+            stacked, picked = _stacked(query, own, block), _picked(keys, block.columns)
+            chances = _chances(stacked, picked, block)
             of_mixed = _stacked(upstream, own, block)
             of_chances = product(of_mixed, _picked(values, block.columns).T)
             of_scores = torch.ops.aten._softmax_backward_data(of_chances, chances, -1, chances.dtype)
-            of_query[block.rows, own] = product(of_scores, picked).mul_(scale).view(-1, own.stop - own.start, size)
+            of_query[block.rows, own] = product(of_scores, picked).view(-1, own.stop - own.start, size)
             for whole, left, right in ((of_key, stacked, of_scores), (of_value, of_mixed, chances)):
                 _add(product(left.T, right), whole[number], block.columns)
-    return of_query.transpose(0, 1)[None], *(
-        part.permute(2, 0, 1).contiguous().transpose(0, 1)[None] for part in (of_key, of_value)
-    )
+    of_key.mul_(scale)
+    of_key, of_value = (part.permute(2, 0, 1).contiguous() for part in (of_key, of_value))
+    return of_query.transpose(0, 1)[None], of_key.transpose(0, 1)[None], of_value.transpose(0, 1)[None]
 
 
 def _by_key_head(
-    heads: int, key: torch.Tensor, value: torch.Tensor
+    heads: int, key: torch.Tensor, value: torch.Tensor, scale: float
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """The query heads of each key head, with its keys and values, (columns, size)."""
+    """The query heads of each key head, with its keys times `scale` and its values, (columns, size)."""
     groups = heads // key.shape[1]
-    for number, (keys, values) in enumerate(zip(key[0].contiguous(), value[0].contiguous(), strict=True)):
+    scaled = key[0].contiguous() * scale
+    for number, (keys, values) in enumerate(zip(scaled, value[0].contiguous(), strict=True)):
         yield slice(number * groups, (number + 1) * groups), keys, values
 
 
-def _chances(
-    query: torch.Tensor, own: slice, keys: torch.Tensor, block: Block, scale: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The block's scaled queries, (rows * heads, size), and their softmax over its columns, (rows * heads, columns)."""
-    stacked = _stacked(query, own, block) * scale
+def _chances(stacked: torch.Tensor, keys: torch.Tensor, block: Block) -> torch.Tensor:
+    """Softmax of stacked queries' scores over the block's columns, (rows * heads, columns)."""
     scores = product(stacked, keys.T)
     if last := block.hidden.shape[-1]:
         scores.view(len(block.hidden), -1, scores.shape[1])[..., -last:].add_(block.hidden)
-    return stacked, torch.softmax(scores, -1)
+    return torch.softmax(scores, -1)
 
 
 def _stacked(states: torch.Tensor, own: slice, block: Block) -> torch.Tensor:

@@ -141,6 +141,13 @@ _NEEDS: dict[str, Callable[[str, frozenset[str]], object]] = {
     "IP": lambda text, words: text.count(".") >= 3 or text.count(":") >= 2,
 }
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
+# Said before a code, or after it, these tell that it is a product's.
+_PRODUCT = re.compile(
+    r"(?<!\w)(?:art(?:icle)?|items?|parts?|pos|type|grade|model|batch|lot|drawing|dwg|die|tool|mould|s/n|serial|material|"
+    r"texture|spec(?:ification)?|flange|colou?rs?|art\.-nr|ref\.? art)\.?(?: (?:no\.?|nr\.?|number))?[: ]{0,2}\Z",
+    re.IGNORECASE,
+)
+_PRICED = re.compile(r"(?:[ \t]+| @ ?)(?:US|A|C|S)?[$€£]\d")
 _DIGITS = re.compile(r"\d(?:[ ()./-]*\d){8,}")
 AROUND = 20  # characters of a text on either side of a run of digits, in which a telephone number may begin or end
 _COUNTED = re.compile(
@@ -192,6 +199,8 @@ def _all(text: str) -> Iterator[Span]:
             if kind == "IP" and not _is_ip(text[start:end]):
                 continue
             if kind == "PHONE" and not _is_phone(text, start, end):
+                continue
+            if kind == "CODE" and (_PRODUCT.search(text, max(0, start - 24), start) or _PRICED.match(text, end)):
                 continue
             if kind == "ADDRESS":
                 end = _whole_address(text, end)

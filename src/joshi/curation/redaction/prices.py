@@ -58,7 +58,7 @@ _NAMES = (
     r"złoty|yen|yuan|renminbi|liras?|dirhams?|rand|reais|pesos|shillings|naira|ringgit|baht|Kč|lei|forints?|dong|đồng|taka|soles|dinars?|FCFA|won|riyals|shekels)"
 )
 # 'euro pallets' and 'pound coins' are things.
-_AFTER = rf"(?:[kK]?[€£$¥฿₡₦₩₪₫₭₮₱₲₴₵₸₹₺₼₽₾](?!\s?\d)|(?:{'|'.join(CODES)}|{_RARE}|{_NAMES})(?!\w|[ -](?:pallets?|pools?|norm|plugs?|zone|sizes?)))"
+_AFTER = rf"(?:[kK]?[€£$¥฿₡₦₩₪₫₭₮₱₲₴₵₸₹₺₼₽₾](?![^\S\n]?\d)|(?:{'|'.join(CODES)}|{_RARE}|{_NAMES})(?!\w|[ -](?:pallets?|pools?|norm|plugs?|zone|sizes?)))"
 _TO = r"(?:[ ]?(?:–|—)[ ]?|-|[ ](?:-|to|bis|à)[ ])"
 # After the second number of a range these say that it is no price: '$29.90 - 24 months'.
 _COUNTED = r"(?![ ]?(?:%|days?\b|weeks?\b|months?\b|years?\b|pcs\b|units?\b|pallets?\b|users?\b|seats?\b|kg\b|t\b))"
@@ -66,13 +66,13 @@ _COUNTED = r"(?![ ]?(?:%|days?\b|weeks?\b|months?\b|years?\b|pcs\b|units?\b|pall
 PRICE = re.compile(
     rf"""
     # £12,450 · EUR/t 1.180 · Rs. 84/- · £8–9 · CHF 1'250.–
-    (?<![\w$])(?P<before>{_SIGN}|{_CODE})(?:/\w{{1,6}}|\s?(?:per|a)\s\w+:?)?\s?
+    (?<![\w$])(?P<before>{_SIGN}|{_CODE})(?:/\w{{1,6}}|[^\S\n]?(?:per|a)\s\w+:?)?[^\S\n]?
     (?P<first>{_NUMBER})(?P<first_k>{_K})?
     (?:{_TO}(?:{_SIGN}|{_CODE})?\s?(?P<second>{_NUMBER})(?P<second_k>{_K})?(?!\s?(?:%|\d|/\d)){_COUNTED})?
     (?:\.[-–—]|/-|,[-–—])?
     # between 7.80 and 8.10 euros · 15 000 kr · 12 k€
     |(?<![\w.,£$€])(?:between\s)?(?:(?P<low>{_NUMBER})(?P<low_k>{_K})?(?:{_TO}|\s(?:or|and)\s(?=[\d.,'’ ]+\s?{_AFTER}(?!\s?\d))))?
-    (?P<only>{_NUMBER})(?P<only_k>{_K})?\s?(?P<after>{_AFTER})
+    (?P<only>{_NUMBER})(?P<only_k>{_K})?[^\S\n]?(?P<after>{_AFTER})
     # 3.2 lakh
     |(?<![\w.,])(?P<lakh>\d+(?:\.\d+)?)\s?(?P<lakh_k>lakhs?|lacs?|crores?)\b(?!\s(?:pieces|pcs|units|nos|km|people))
     # 43 cents · 12p

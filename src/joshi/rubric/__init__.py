@@ -93,7 +93,7 @@ def texts_of(answer: str, sample: Sample) -> list[str]:
     """What the learned judgements look at, for `embedding.warm`."""
     answer = answer[:MOST_CHARACTERS]
     first = acknowledgement.first_sentence(answer)
-    parts = [answer[slice(*span)] for span in sentences(answer)]
+    parts = [answer[slice(*span)] for span in [*sentences(answer), *next_step.clauses(answer)]]
     return [answer, _message(sample), *parts, *([answer[slice(*first)]] if first else [])]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,15 @@ import numpy as np
 
 from joshi.curation.mine import mine
 from joshi.embedding import Array, vector
-from joshi.rubric import acknowledgement, boilerplate
-from joshi.rubric.learned import HEADS, acknowledgement_features, emptiness_features, place_of
+from joshi.rubric import acknowledgement, boilerplate, next_step
+from joshi.rubric.learned import (
+    HEADS,
+    STEP_KINDS,
+    acknowledgement_features,
+    emptiness_features,
+    place_of,
+    step_features,
+)
 from joshi.rubric.text import sentences
 from joshi.schema import Conversation, Sample
 from joshi.transcripts import read
@@ -53,6 +61,55 @@ def filler(path: Path) -> Iterator[Row]:
 
 def inside(path: Path) -> Iterator[Row]:
     yield from ((vector(row["sentence"]), row["label"] == "fail", 1.0) for row in _lines(path))
+
+
+STEP = re.compile(r"⟦(ask|promise):([^⟧]*)⟧")  # a marked step of an answer
+STEP_STRENGTH = 0.3
+SENTENCE_WEIGHT, STEPS_EXAMPLE_WEIGHT = 0.5, 1.0  # of a sentence that stands alone, in each of two places; of examples
+
+
+def steps(answers: Path, alone: Path) -> Iterator[tuple[Array, str, int, float]]:
+    """Features, kind, things asked for, and weight, of each clause of answers with marked steps and of sentences."""
+    for row in _lines(answers):
+        answer, marked = unmarked(row["answer"])
+        found = next_step.clauses(answer)
+        for number, (start, end) in enumerate(found):
+            within = [kind for place, kind in marked if start <= place < end]
+            kind = "ask" if "ask" in within else "promise" if within else "none"
+            yield _step(answer[start:end], number, len(found)), kind, within.count("ask"), 1.0
+    for row in _lines(alone):
+        asked = row["steps"] if row["kind"] == "ask" else 0
+        for count in (3, 2):  # as a sentence in the middle and as the last
+            yield _step(row["sentence"], 1, count), row["kind"], asked, SENTENCE_WEIGHT
+
+
+def example_steps(known: Sequence[tuple[Sample, set[str]]]) -> Iterator[tuple[Array, str, int, float]]:
+    """The example's answers with one next step, where patterns see just one: mostly they teach what is none."""
+    for sample, breaks in known:
+        answer = sample.ideal_answer
+        texts = [answer[slice(*span)] for span in next_step.clauses(answer)]
+        plain = [place for place, text in enumerate(texts) if next_step.plainly_asks(text, place)]
+        if len(plain) != 1 or "one_next_step" in breaks:
+            continue
+        for number, text in enumerate(texts):
+            asks = number == plain[0]
+            yield _step(text, number, len(texts)), "ask" if asks else "none", int(asks), STEPS_EXAMPLE_WEIGHT
+
+
+def _step(clause: str, number: int, count: int) -> Array:
+    return step_features(clause, next_step.cues(clause, number, count))
+
+
+def unmarked(answer: str) -> tuple[str, list[tuple[int, str]]]:
+    """An answer without its marks, and where each step begins, with its kind."""
+    plain, at = "", 0
+    marked = []
+    for found in STEP.finditer(answer):
+        plain += answer[at : found.start()]
+        marked.append((len(plain), found[1]))
+        plain += found[2]
+        at = found.end()
+    return plain + answer[at:], marked
 
 
 ROWS = {"professional": tone, "acknowledgement": opening, "no_boilerplate": filler, "no_internals": inside}
@@ -98,6 +155,19 @@ def fit(rows: Iterable[Row], strength: float) -> Array:
     return np.concatenate([model.coef_[0], model.intercept_]).astype(np.float32)
 
 
+def step_heads(rows: Sequence[tuple[Array, str, int, float]]) -> dict[str, Array]:
+    """The kind of a clause, (STEP_KINDS, features + 1), and whether one that asks asks for several things."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=STEP_STRENGTH, max_iter=3_000)
+    kinds = np.array([STEP_KINDS.index(kind) for _, kind, _, _ in rows])
+    model.fit(np.stack([row[0] for row in rows]), kinds, sample_weight=np.array([row[3] for row in rows]))
+    several = fit([(told, asked > 1, weight) for told, kind, asked, weight in rows if kind == "ask"], STEP_STRENGTH)
+    kind = np.concatenate([model.coef_, model.intercept_[:, None]], axis=1)
+    # safetensors writes an array as it lies in memory.
+    return {"one_next_step": np.ascontiguousarray(kind, np.float32), "one_next_step_several": several}
+
+
 def main() -> None:
     from safetensors.numpy import save_file
 
@@ -115,6 +185,9 @@ def main() -> None:
         path = given.labels / f"{rule}_training.jsonl"
         sources[path.name] = sha256_file(path)
         heads[rule] = fit([*ROWS[rule](path), *examples(rule, known, weight)], STRENGTH[rule])
+    files = [given.labels / f"one_next_step_{part}.jsonl" for part in ("answers", "training")]
+    sources |= {path.name: sha256_file(path) for path in files}
+    heads |= step_heads([*steps(*files), *example_steps(known)])
     save_file(heads, given.out, {"labels": json.dumps(sources)})
     given.out.chmod(0o644)
 

@@ -6,6 +6,7 @@ labelled; they lie beside this file as safetensors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,26 @@ def place_of(number: int, sentences: int) -> Place:
 def exposure(sentence: str) -> float:
     """Probability that a sentence gives away how the buyer works inside."""
     return _probability("no_internals", vector(sentence))
+
+
+STEP_KINDS = ("none", "ask", "promise")
+_STEP_VECTOR = 2.0  # of a clause's vector beside its cues; by cross-validation
+
+
+def step_kind(clause: str, cues: Sequence[float]) -> str:
+    """What a clause does, one of STEP_KINDS."""
+    weights = _heads()["one_next_step"]
+    return STEP_KINDS[int((weights[:, :-1] @ step_features(clause, cues) + weights[:, -1]).argmax())]
+
+
+def asks_more_than_once(clause: str, cues: Sequence[float]) -> bool:
+    """Whether a clause that asks asks for several things."""
+    return _probability("one_next_step_several", step_features(clause, cues)) > 0.5
+
+
+def step_features(clause: str, cues: Sequence[float]) -> Array:
+    """(SIZE + cues,)"""
+    return np.concatenate([_STEP_VECTOR * vector(clause), np.array(cues, np.float32)])
 
 
 def _probability(head: str, features: Array) -> float:

@@ -1,9 +1,14 @@
-"""Exactly one actionable next step: one thing asked of the supplier or, where nothing is asked, one thing promised."""
+"""Exactly one actionable next step: one thing asked of the supplier or, where nothing is asked, one thing promised.
+
+What a clause does is judged by a learned head, which is told what patterns see in it; where a second thing begins, by
+the patterns.
+"""
 
 from __future__ import annotations
 
 import re
 
+from joshi.rubric import learned
 from joshi.rubric.text import sentences
 from joshi.schema import Finding
 
@@ -98,35 +103,54 @@ _PROMISE = re.compile(
     re.IGNORECASE,
 )
 
+_YOU = re.compile(r"\byour?\b", re.IGNORECASE)
+_WE = re.compile(r"\b(?:we|I|our|my)\b")
+_WILL = re.compile(r"\bwill\b|[’']ll\b", re.IGNORECASE)
+_DEADLINE = re.compile(r"\b(?:by|before|until) (?:mon|tue|wed|thu|fri|sat|sun|the|noon|tomorrow|\d)", re.IGNORECASE)
+_PAST = re.compile(r"\b(?:had|was|were|did|asked|wanted|has been)\b", re.IGNORECASE)
+
 
 def steps(answer: str) -> list[tuple[int, int]]:
     """Character ranges of the things asked; where nothing is asked, of the things promised."""
     asked: list[tuple[int, int]] = []
-    wanted: list[tuple[int, int]] = []
     promised: list[tuple[int, int]] = []
-    for number, (start, end) in enumerate(_clauses(answer)):
-        sentence = answer[start:end]
-        bare = sentence.lstrip("\"'“‘-•* ")
-        question = sentence.rstrip("\"'”’ )").endswith("?")
-        if (question and _RHETORICAL.search(bare)) or _NO_ORDER.search(bare):
-            continue
-        request = _REQUEST.search(sentence)
-        # An opening like 'Credit to Mr Luo' or 'Tell Lola' is an acknowledgement, not an order.
-        imperative = number > 0 and _IMPERATIVE.search(bare)
-        if question or request or imperative:
-            asked.append((start, end))
-            asked += [(start + second, end) for second in _seconds(sentence, request, question)]
-        elif number > 0 and not _NEED_IN_PAST.search(sentence) and _WANT.search(sentence):
-            wanted.append((start, end))
-            wanted += [(start + second, end) for second in _seconds(sentence, None, False)]
-        else:
-            promised += [(start + found.start(), end) for found in _PROMISE.finditer(sentence)]
-    # 'We would prefer 9,000' beside a question is a position; alone it is what is asked.
-    return asked or wanted or promised
+    found = clauses(answer)
+    for number, (start, end) in enumerate(found):
+        clause = answer[start:end]
+        told = cues(clause, number, len(found))
+        match learned.step_kind(clause, told):
+            case "ask":
+                asked.append((start, end))
+                if learned.asks_more_than_once(clause, told):
+                    asked += [(start + second, end) for second in _seconds_of(clause) or [_middle(clause)]]
+            case "promise":
+                promised.append((start, end))
+    return asked or promised
 
 
-def _clauses(answer: str) -> list[tuple[int, int]]:
-    """Sentences, and what a semicolon parts of them."""
+def plainly_asks(clause: str, number: int) -> bool:
+    """Whether a pattern of asking matches: a question, a request, an order that does not open the answer."""
+    bare = clause.lstrip("\"'“‘-•* ")
+    order = number > 0 and _IMPERATIVE.search(bare) and not _NO_ORDER.search(bare)
+    return bool((_is_question(clause) and not _RHETORICAL.search(bare)) or _REQUEST.search(clause) or order)
+
+
+def cues(clause: str, number: int, count: int) -> list[float]:
+    """What patterns say of the clause that stands at `number` of `count`; the head weighs it."""
+    bare = clause.lstrip("\"'“‘-•* ")
+    imperative = _IMPERATIVE.search(bare) is not None
+    seconds = len(_seconds_of(clause))
+    flags = (
+        _is_question(clause), _REQUEST.search(clause), imperative and number, imperative and not number,
+        *(pattern.search(bare) for pattern in (_WANT, _PROMISE, _NEED_IN_PAST, _NO_ORDER, _RHETORICAL)),
+        number == 0, number == count - 1, seconds >= 1, seconds >= 2, " and " in clause,
+        *(pattern.search(clause) for pattern in (_YOU, _WE, _WILL, _DEADLINE, _PAST)),
+    )  # fmt: skip
+    return [*(float(bool(flag)) for flag in flags), min(len(clause.split()), 40) / 20, clause.count(",") / 3]
+
+
+def clauses(answer: str) -> list[tuple[int, int]]:
+    """Character ranges of sentences, and of what a semicolon parts of them."""
     parts: list[tuple[int, int]] = []
     for start, end in sentences(answer):
         at = start
@@ -137,8 +161,18 @@ def _clauses(answer: str) -> list[tuple[int, int]]:
     return parts
 
 
-def _seconds(sentence: str, request: re.Match[str] | None, question: bool) -> list[int]:
-    """Where further things are asked for in the same breath."""
+def _is_question(clause: str) -> bool:
+    return clause.rstrip("\"'”’ )").endswith("?")
+
+
+def _middle(clause: str) -> int:
+    """Where the second thing begins, if no pattern knows: at the last 'and' or comma."""
+    return max(clause.rfind(" and ") + 1, clause.rfind(", ") + 1, 0)
+
+
+def _seconds_of(sentence: str) -> list[int]:
+    """Where patterns see further things asked for in the same breath."""
+    request, question = _REQUEST.search(sentence), _is_question(sentence)
     rest = request.end() if request else 0
     found = {match.start("verb") for match in _COORDINATED.finditer(sentence, rest)}
     found |= {

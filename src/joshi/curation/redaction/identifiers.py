@@ -132,13 +132,17 @@ _STREET_ENDS = tuple(
     "straße strasse gasse weg platz allee damm ufer ring straat laan kade plein vägen gatan gata vej veien katu tie".split()
 )
 _NUMBER_THEN_TOWN = re.compile(r",(?: [^\W\d_][\w’'-]+,)? (?:[A-Z]{1,2}-)?\d\d")
+_IP = re.compile(r"\d\.\d{1,3}\.\d|:[0-9a-fA-F]{0,4}:")
+_SEVEN_DIGITS = re.compile(r"\d(?:[ ()./-]*\d){6}")
+_EXTENSION = frozenset(f"{a}{b}" for a in ("ext", "Ext", "EXT") for b in ("", "ension", "ENSION"))
 _NEEDS: dict[str, Callable[[str, frozenset[str]], object]] = {
     "EMAIL": lambda text, words: "@" in text,
     "URL": lambda text, words: "://" in text or "www." in text or any(name in text for name in _TOP_LEVEL),
     "CARD": lambda text, words: _CARD.search(text),
     "TAXID": lambda text, words: _TAX_NUMBER.search(text) and (_LONG_CODE.search(text) or _says_tax(words)),
     "ADDRESS": lambda text, words: _says_street(words) or _NUMBER_THEN_TOWN.search(text) or _POSTCODE.search(text),
-    "IP": lambda text, words: text.count(".") >= 3 or text.count(":") >= 2,
+    "IP": lambda text, words: _IP.search(text),
+    "PHONE": lambda text, words: _SEVEN_DIGITS.search(text) or not _EXTENSION.isdisjoint(words),
 }
 _SOURCE_OF_CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW")
 # Said before a code, or after it, these tell that it is a product's.

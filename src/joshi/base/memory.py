@@ -53,10 +53,10 @@ def training_memory(file: GgufFile, plan: Plan, gpu: bool) -> TrainingMemory:
         raise JoshiError(f"{file.path} has no decoder layers; choose another base")
     key_heads = int(file.value(f"{architecture}.attention.head_count_kv", heads))
     fused = not gpu and sft.quantization == "none" and sft.dropout == 0 and not sft.sharded
-    # Of a token in one layer: both inputs, queries, keys and values, attention's output and logsumexp, gate and up,
+    # Of a token in one layer: both inputs, queries, keys and values, attention's output, gate and up,
     # and the inner products of LoRA (joshi.training.fused).
     size = hidden // heads
-    numbers = 2 * hidden + (2 * heads + 2 * key_heads) * size + heads + 2 * inner + sft.rank * len(linear) // n_layers
+    numbers = 2 * hidden + (2 * heads + 2 * key_heads) * size + 2 * inner + sft.rank * len(linear) // n_layers
     layer = numbers * (4 if fused else 2 * UNFUSED if gpu else 4 * UNFUSED)
     a_token = layer + n_layers * hidden * (2 if gpu else 4) if sft.recompute else layer * n_layers
     each = 2 if gpu else 4

@@ -14,12 +14,18 @@ DATA = Path(__file__).parents[1] / "data" / "redaction"
 # Identifiers masked, prices ranged, other numbers touched: a little worse than what was measured.
 TAUGHT = [
     ("development", 0.98, 0.98, 0.01),
-    ("development_a", 0.96, 0.98, 0.03),
-    ("development_b", 0.97, 0.94, 0.01),
-    ("development_c", 0.96, 0.96, 0.02),
-    ("development_d", 0.97, 0.93, 0.03),
-    ("development_e", 0.96, 0.91, 0.03),
-    ("development_f", 0.89, 0.97, 0.01),
+    ("development_a", 0.96, 0.98, 0.02),
+    ("development_b", 0.97, 0.96, 0.01),
+    ("development_c", 0.96, 0.97, 0.02),
+    ("development_d", 0.97, 0.94, 0.02),
+    ("development_e", 0.96, 0.94, 0.025),
+    ("development_f", 0.90, 0.97, 0.01),
+    ("development_g", 0.95, 0.98, 0.02),
+    ("development_h", 0.92, 0.96, 0.015),
+    ("development_i", 0.94, 0.96, 0.03),
+    ("development_j", 0.96, 0.97, 0.025),
+    ("development_k", 0.94, 0.91, 0.02),
+    ("development_l", 0.97, 0.95, 0.035),
 ]
 
 
@@ -38,12 +44,13 @@ def test_messages_that_it_was_taught_with_keep_what_was_measured(
     assert wrongly < touched
 
 
-def test_unseen_messages_keep_what_was_measured() -> None:
-    """Two of the goals are reached, 95% of identifiers and under 2% of other numbers; 97% of prices are not."""
-    identifiers, prices, touched = shares(measure(DATA / "unseen.jsonl", Plan()))
-    assert identifiers >= 0.95
-    assert prices >= 0.94
-    assert touched < 0.02
+@pytest.mark.parametrize(("name", "prices"), [("unseen", 0.965), ("unseen_b", 0.95)])
+def test_unseen_messages_keep_what_was_measured(name: str, prices: float) -> None:
+    """The goal of 95% of identifiers is reached; those of 97% of prices and under 2% of other numbers nearly."""
+    masked, ranged, touched = shares(measure(DATA / f"{name}.jsonl", Plan()))
+    assert masked >= 0.96
+    assert ranged >= prices
+    assert touched < 0.025
 
 
 def test_a_span_counts_as_masked_only_when_all_of_it_is() -> None:

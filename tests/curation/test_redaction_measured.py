@@ -1,4 +1,4 @@
-"""How much redaction masks on messages that people labelled; the figures of docs/privacy.md come from here."""
+"""How much redaction masks on labelled messages; the figures of docs/privacy.md come from here."""
 
 from __future__ import annotations
 

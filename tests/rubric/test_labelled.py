@@ -1,4 +1,4 @@
-"""Each rule on answers that people labelled, half of them hard; docs/rubric.md shows the table that this guards."""
+"""Each rule on labelled answers, half of them hard; docs/rubric.md shows the table that this guards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What word lists cannot see: heads over sentence embeddings, one for each question that a rule asks.
 
-A head is a logistic regression on MiniLM's vectors. `learn.py` makes them from answers that people wrote and
-labelled; they lie beside this file as safetensors.
+A head is a logistic regression on MiniLM's vectors. `learn.py` makes them from answers that were written and
+labelled for it; they lie beside this file as safetensors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Matrix products on a CPU.
 
-oneDNN writes its code for the CPU that it finds. MKL, which torch takes for fp32, keeps to AVX2 on CPUs that are not
-Intel's: on an AMD EPYC with AVX-512 it does a layer's products at 105 GFLOP/s a core where oneDNN does them at 235.
+oneDNN writes its code for the CPU that it finds. MKL, which torch takes for fp32, does a layer's products at
+105 GFLOP/s a core on an AMD EPYC with AVX-512, as if with AVX2, where oneDNN does them at 235.
 """
 
 from __future__ import annotations

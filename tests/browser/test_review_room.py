@@ -233,6 +233,27 @@ def test_a_session_in_the_samples_room_by_keyboard(browser: Browser, server: Ser
         assert set(statuses(server).values()) == {"pending"}
 
 
+def test_a_key_pressed_in_the_moment_a_new_item_arrives_counts(browser: Browser, server: Server) -> None:
+    """htmx must know the new buttons by then: the browser alone would load a whole page, deaf to keys meanwhile."""
+    with at_work(browser, server, "Ada") as page:
+        into(page, "s", "samples")
+        expect(page.locator("#findings li.kept")).to_have_count(7)
+        page.evaluate("""() => {
+            window.samePage = true;
+            const keys = ["r", "u"];
+            new MutationObserver((_, observer) => {
+                if (!keys.length) return observer.disconnect();
+                document.body.dispatchEvent(new KeyboardEvent("keydown", { key: keys.shift(), bubbles: true }));
+            }).observe(document.body, { childList: true });
+        }""")
+        page.keyboard.press("a")
+        expect(page.locator("[data-key=u]")).to_have_text("U Undo 1")  # approved, rejected, and that undone
+        decided(page, 1)
+        assert page.evaluate("window.samePage")
+        page.keyboard.press("u")
+        decided(page, 0)
+
+
 def test_two_reviewers_at_once_and_each_is_told_of_the_other(browser: Browser, server: Server) -> None:
     with at_work(browser, server, "Bea") as bea, at_work(browser, server, "Cy") as cy:
         for page in (bea, cy):

@@ -19,7 +19,7 @@ from joshi.schema import Preference, Sample, to_jsonl
 from joshi.surrogates import fill
 from joshi.workspace import Workspace, write_text
 
-from .conftest import Browser, Enter, candidates, decide_all
+from .conftest import Browser, Enter, candidates, decide_all, with_review
 
 REJECTED = "Per our internal policy the request is escalated, sample {}."
 BETTER = "Two steel rises in a row are hard to absorb. Could you hold the date of 14 March?"
@@ -88,6 +88,24 @@ def test_choices_become_pairs_for_training(
     assert (found[improved.sample_id].chosen, found[improved.sample_id].rejected) == (BETTER, improved.rejected)
     asked_otherwise = plan.model_copy(update={"model": plan.model.model_copy(update={"system_prompt": "Other."})})
     assert chosen_by_people(filled, asked_otherwise, workspace, 12) == {}, "a choice counts for its prompt"
+
+
+def test_reviewers_who_choose_opposite_answers_make_no_pair(
+    enter: Enter, workspace: Workspace, plan: Plan, pairs: list[Preference], filled: list[Sample]
+) -> None:
+    both = with_review(plan, overlap=1.0)
+    ana, bea = enter("Ana", plan=both), enter("Bea", plan=both)
+    for who in (ana, bea):
+        who.get("/preferences")
+        while "Nothing left for you" not in who.page:
+            pair, side = shown(who, pairs)
+            other = {"left": "right", "right": "left"}[side]
+            turned = who is bea and pair.sample_id == "talk0/1"
+            choose(who, choice=other if turned else side, rationale="Plainer.")
+    assert "1 wants a person who has not judged it yet" in bea.page
+    review.refresh(both, workspace)
+    found = chosen_by_people(filled, both, workspace, 12)
+    assert set(found) == {pair.sample_id for pair in pairs} - {"talk0/1"}
 
 
 def test_sides_are_shuffled_between_items_and_reviewers(

@@ -72,6 +72,32 @@ def test_who_overrules_another_and_says_why_makes_a_pair(
     assert (pair.chosen, pair.rejected, pair.rationale) == (second, first, "Said of it: Plainer.")
 
 
+def test_a_third_person_settles_what_two_contradict_each_other_on(
+    enter: Enter, workspace: Workspace, plan: Plan
+) -> None:
+    both = with_review(plan, overlap=1.0)
+    ana, bea, cy = (enter(name, plan=both) for name in ("Ana", "Bea", "Cy"))
+
+    def status() -> str:
+        return next(one.review.status for one in review.decided(workspace, both) if one.id == "talk0/1")
+
+    for who, said in ((ana, "approved"), (bea, "rejected")):
+        who.get("/samples")
+        while "of 7 decided" in who.page:
+            broken = "to be rewritten" in who.page
+            who.decide("rejected" if broken else said if "0 times over" in who.answer else "approved")
+            if "Nothing left for you" in who.page:
+                break
+    assert status() == "pending", "neither of them alone decides"
+    assert "1 wants a person who has not judged it yet" in bea.page
+    cy.get("/samples")
+    assert "Two reviewers contradict each other here" in cy.page
+    assert "0 times over" in cy.answer
+    cy.decide("approved")
+    assert status() == "approved"
+    assert "Every candidate is decided" in cy.page
+
+
 def test_undo_goes_back_to_the_first_decision_of_the_log_in(enter: Enter, workspace: Workspace, plan: Plan) -> None:
     ana = enter("Ana")
     ana.get("/samples")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +70,27 @@ def test_an_overlapping_item_wants_two_reviewers() -> None:
     first = of([decided(1, "Ana", "approved")], OVERLAPPING)
     assert (first.status, first.wanted, first.barred) == ("approved", 1, frozenset({"Ana"}))
     assert of([decided(1, "Ana", "approved"), decided(2, "Bea", "approved")], OVERLAPPING).wanted == 0
+
+
+def test_of_a_doubled_item_two_who_contradict_each_other_decide_nothing() -> None:
+    happened = [decided(1, "Ana", "approved"), decided(2, "Bea", "rejected")]
+    now = of(happened, OVERLAPPING)
+    assert (now.status, now.wanted, now.barred) == ("disputed", 1, frozenset({"Ana", "Bea"}))
+    for third in ("approved", "rejected"):
+        settled = of([*happened, decided(3, "Cy", third)], OVERLAPPING)
+        assert (settled.status, settled.wanted) == (third, 0)
+    assert of([*happened, decided(3, "Bea", "approved")], OVERLAPPING).status == "approved", "a mind may be changed"
+    assert of(happened).status == "rejected", "one reviewer was asked; the other overrules him"
+
+
+@given(st.permutations(["chosen", "rejected", "better", "equal"]))
+def test_only_opposite_choices_of_two_answers_contradict(choices: list[str]) -> None:
+    said = [
+        replace(decided(number, reviewer, "judged"), body={"status": "judged", "choice": choice})
+        for number, reviewer, choice in ((1, "Ana", choices[0]), (2, "Bea", choices[1]))
+    ]
+    expected = "disputed" if set(choices[:2]) == {"chosen", "rejected"} else "judged"
+    assert of(said, OVERLAPPING).status == expected
 
 
 @given(st.floats(0, 1))

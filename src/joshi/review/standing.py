@@ -10,7 +10,7 @@ from typing import Literal
 from joshi.plan import Plan
 from joshi.review.log import Event, undone
 
-Status = Literal["open", "proposed", "approved", "rejected", "judged"]
+Status = Literal["open", "proposed", "disputed", "approved", "rejected", "judged"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ def live(events: Sequence[Event], item_sha256: str) -> list[Event]:
 def standing(events: Sequence[Event], item: str, item_sha256: str, plan: Plan) -> Standing:
     """The newest decision counts. An approval holds for the sha256 of the text approved, and if the plan wants two
     people, when two of them approved that text, of whom one may have written it; one person is enough to reject.
+
+    Of a doubled item, two reviewers who contradict each other decide nothing: a third one does.
     """
     decisions = live(events, item_sha256)
     asked = 2 if is_doubled(item, plan) else 1
@@ -56,13 +58,22 @@ def standing(events: Sequence[Event], item: str, item_sha256: str, plan: Plan) -
     judges = frozenset(latest)
     wanted = max(0, asked - len(judges))
     status = newest.body.get("status", "judged")
+    two_person = plan.review.two_person and status != "judged"
+    if asked == len(judges) == 2 and not two_person and _contradict(*latest.values()):
+        return Standing("disputed", newest, wanted=1, barred=judges)
     if status != "approved":
         return Standing(status, newest, wanted=wanted, barred=judges)
     approvers = tuple(sorted(name for name, event in latest.items() if _approves(event, newest)))
-    if plan.review.two_person and len(approvers) < 2:
+    if two_person and len(approvers) < 2:
         # Whoever approved another text may approve this one.
         return Standing("proposed", newest, approvers, max(1, wanted), frozenset(approvers))
     return Standing("approved", newest, approvers, wanted, judges)
+
+
+def _contradict(one: Event, other: Event) -> bool:
+    """Approved and rejected; or each of two answers preferred to the other."""
+    said = {event.body.get("choice", event.body.get("status")) for event in (one, other)}
+    return said in ({"approved", "rejected"}, {"chosen", "rejected"})
 
 
 def _approves(event: Event, newest: Event) -> bool:

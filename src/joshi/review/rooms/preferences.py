@@ -151,15 +151,16 @@ def undo(store: Store, who: Who, plan: Plan, at: datetime) -> Item | None:
 def decided(connection: Connection, plan: Plan) -> list[Preference]:
     """The pairs that people's choices make: what they chose against the other, a better answer against the worse.
 
-    "Equal" makes none. Pairs whose texts were forgotten are left out.
+    "Equal" makes none, nor do two who contradict each other. Pairs whose texts were forgotten are left out.
     """
     items = {row.item: row for row in connection.execute(select(ITEMS).where(ITEMS.c.room == PREFERENCES))}
     found: list[Preference] = []
     for name, happened in sorted(log.of_room(connection, PREFERENCES).items()):
         if name not in items:
             continue
-        now = standing(happened, name, items[name].item_sha256, plan).decision
-        if now is None or now.body["choice"] == "equal":
+        stands = standing(happened, name, items[name].item_sha256, plan)
+        now = stands.decision
+        if now is None or stands.status == "disputed" or now.body["choice"] == "equal":
             continue
         pair = json.loads(items[name].payload)
         text = log.text_of(connection, PREFERENCES, name, now.after_sha256)

@@ -27,6 +27,9 @@ from joshi.surrogates import PRICE_RANGE, amount
         ("EUR 8.90/unit", "€", (8.9,)),
         ("12p a sheet", "£", (0.12,)),
         ("Unit 6 £11,200", "£", (11200,)),
+        ("€ 0.2285 a kWh", "€", (0.2285,)),
+        ("fixed at USD 1.0632", "$", (1.0632,)),
+        ("0,0049 € a click", "€", (0.0049,)),
     ],
 )
 def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:

@@ -34,11 +34,11 @@ from joshi.curation.redaction.reading import (
 from joshi.curation.redaction.spans import Span
 
 EPOCHS = 10  # more teach names a little better, and prices in talk of other kinds worse
-EMBEDDING, CHANNELS, SECOND_LOOK = 32, 128, 32  # numbers in a token's sum, in its state, in the second look
+EMBEDDING, CHANNELS, SECOND_LOOK = 32, 128, 128  # numbers in a token's sum, in its state, in the second look
 DROPPED, DROPPED_WORDS, DROPPED_INPUT, DROPPED_STATE = 0.12, 0.15, 0.1, 0.25  # shares left out in teaching
 RATE, DECAY, WARM_STEPS = 4e-3, 0.02, 60
 BATCH_TOKENS = 6_000  # with the padding
-NUMBERS_COUNT = 3.0  # a number's weight against a word's: there are fewer
+NUMBERS_COUNT = 5.0  # a number's weight against a word's: there are fewer
 PRICE = TAGS.index("PRICE")
 
 

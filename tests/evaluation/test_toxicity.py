@@ -139,7 +139,7 @@ def test_learning_computes_what_the_scorer_computes() -> None:
     with torch.no_grad():
         for name, value in net.learnt.items():
             value.copy_(torch.from_numpy(builtin.read(builtin.WEIGHTS)[name.replace("/", ".")]))
-        batch = [learn.Lesson(embedding._model()[0].encode(text).ids, False, 1.0) for text in texts]
+        batch = [learn.Lesson(embedding.minilm()[0].encode(text).ids, False, 1.0) for text in texts]
         found = net(*learn._padded(batch)).sigmoid().numpy()
     assert np.allclose(found, builtin.probabilities(texts), atol=1e-3)
 

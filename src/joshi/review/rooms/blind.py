@@ -267,13 +267,13 @@ def close(store: Store, plan: Plan, workspace: Workspace, at: datetime) -> int:
 
 def write_report(store: Store, plan: Plan, workspace: Workspace) -> int:
     """Hand the newest session's judgements to the statistics; how many they are."""
-    from joshi.review.blind import report  # brings matplotlib, which takes a second
+    from joshi.review.blind.report import write  # brings matplotlib, which takes a second
 
     with store.reading() as connection:
         session = newest(connection)
         assert session is not None  # whoever calls has closed it
         found = judgements(connection, session)
-    report.write(found, plan, workspace, model_sha256=session.model_sha256, baseline=session.baseline)
+    write(found, plan, workspace, model_sha256=session.model_sha256, baseline=session.baseline)
     return len(found)
 
 

@@ -98,3 +98,4 @@ def _write(plan: Plan, workspace: Workspace, manifest: Manifest) -> None:
         run.log(values, step=step)
     run.summary.update({k: v for k, v in manifest.metrics.items() if k != "curve"} | {"seconds": manifest.seconds})
     run.finish()
+    wandb.teardown()  # its process may still be writing; what is sent, or looked for, next must be all there

@@ -56,9 +56,10 @@ def presidio() -> Callable[[str], list[Span]]:
 
 def ours(talks: Sequence[Talk]) -> tuple[Score, float]:
     score, seconds = Score(), 0.0
+    plan = Plan()  # there is one for all that is curated
     for participants, messages in talks:
         started = time.perf_counter()
-        redactor = Redactor(Plan(), participants, [text for text, _ in messages])
+        redactor = Redactor(plan, participants, [text for text, _ in messages])
         spans = [redactor.spans(text) for text, _ in messages]
         seconds += time.perf_counter() - started
         for (text, marked), found in zip(messages, spans, strict=True):

@@ -30,6 +30,8 @@ from joshi.surrogates import PRICE_RANGE, amount
         ("€ 0.2285 a kWh", "€", (0.2285,)),
         ("fixed at USD 1.0632", "$", (1.0632,)),
         ("0,0049 € a click", "€", (0.0049,)),
+        ("46c each at volume", "$", (0.46,)),
+        ("EUR/m3 84.50 delivered", "€", (84.5,)),
     ],
 )
 def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:
@@ -47,10 +49,18 @@ def test_notations(text: str, unit: str, values: tuple[float, ...]) -> None:
         "lead time 6-8 weeks",
         "at 7 p.m.",
         "ISO 9001",
+        "prices in NZD/m3, net",
+        "700c wheels, 4c print",
+        "breaker C16 3P",
     ],
 )
 def test_other_numbers_are_left_alone(text: str) -> None:
     assert find_prices(text) == ()
+
+
+@pytest.mark.parametrize("measure", ["kg", "mm", "m²", "kWh", "°C"])
+def test_a_number_that_measures_a_thing_is_no_price(measure: str) -> None:
+    assert priced("You asked £12.50 a piece.", f"At 12.50 {measure} a piece I take 600.") == ["£12.50"]
 
 
 def priced(*texts: str) -> list[str]:

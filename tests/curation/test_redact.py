@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joshi.curation.redaction import redact_conversation, redact_text
+from joshi.curation.redaction import Redactor, redact_conversation, redact_text
 from joshi.curation.redaction.tokens import MOST_CHARACTERS, pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, ConversationState, Participant, Sample, Turn
@@ -110,6 +110,28 @@ def test_a_name_found_once_is_masked_everywhere_and_alike() -> None:
     assert person in second
     assert "yusra" not in second
     assert "korvex" not in second.casefold()
+
+
+def test_figures_of_a_name_are_no_name() -> None:
+    """'CCF-118' may be taken for a name; the 118 in '£118,227' is none for that."""
+    anna = Participant(role="supplier", person="Anna Bell-118")
+    talk = redacted_talk("Anna Bell-118 asks £118,227.50 for 118 units.", participants=(anna,))
+    assert talk == [talk[0]] and "118 units" in talk[0] and "£110k–£120k" in talk[0]
+
+
+def test_codes_of_articles_stay_and_references_go_wherever_they_stand() -> None:
+    table = "item\tdesc\tqty\tEUR\nPD-9015\tvalve\t40\t57.40\nPD-9022\tgasket\t80\t12.10"
+    talk = redacted_talk(
+        table, "PD-9015 is fine. Please quote our reference AN-33109 in your reply.", "On AN-33109: agreed."
+    )
+    assert "PD-9015" in talk[0] and "PD-9022" in talk[0] and "PD-9015" in talk[1]
+    assert "AN-33109" not in "".join(talk)
+
+
+def test_a_table_with_a_desk_holds_no_telephone_number() -> None:
+    text = "Sit-stand desk 58 465 26,970"
+    assert all(kind != "PHONE" for _, _, kind, _ in Redactor(Plan(), [], [text]).spans(text))
+    assert "[PHONE_1]" in redacted_talk("my desk 020 7946 0123")[0]
 
 
 def test_ordinary_words_that_are_names_too_stay_small() -> None:

@@ -13,19 +13,24 @@ from joshi.plan import Plan
 DATA = Path(__file__).parents[1] / "data" / "redaction"
 # Identifiers masked, prices ranged, other numbers touched: a little worse than what was measured.
 TAUGHT = [
-    ("development", 0.98, 0.98, 0.01),
-    ("development_a", 0.96, 0.98, 0.02),
+    ("development", 0.98, 0.99, 0.01),
+    ("development_a", 0.96, 0.99, 0.015),
     ("development_b", 0.97, 0.96, 0.01),
-    ("development_c", 0.96, 0.97, 0.02),
-    ("development_d", 0.97, 0.94, 0.02),
-    ("development_e", 0.96, 0.94, 0.025),
-    ("development_f", 0.90, 0.97, 0.01),
-    ("development_g", 0.95, 0.98, 0.02),
-    ("development_h", 0.92, 0.96, 0.015),
-    ("development_i", 0.94, 0.96, 0.03),
-    ("development_j", 0.96, 0.97, 0.025),
-    ("development_k", 0.94, 0.91, 0.02),
-    ("development_l", 0.97, 0.95, 0.035),
+    ("development_c", 0.97, 0.97, 0.015),
+    ("development_d", 0.97, 0.94, 0.015),
+    ("development_e", 0.95, 0.94, 0.025),
+    ("development_f", 0.89, 0.97, 0.015),
+    ("development_g", 0.94, 0.98, 0.015),
+    ("development_h", 0.92, 0.96, 0.01),
+    ("development_i", 0.91, 0.97, 0.02),
+    ("development_j", 0.93, 0.97, 0.01),
+    ("development_k", 0.94, 0.92, 0.015),
+    ("development_l", 0.97, 0.95, 0.03),
+    ("development_m", 0.96, 0.97, 0.02),
+    ("development_n", 0.85, 0.93, 0.015),
+    ("development_o", 0.94, 0.97, 0.015),
+    ("development_p", 0.95, 0.95, 0.01),
+    ("development_q", 0.94, 0.98, 0.02),
 ]
 
 
@@ -44,13 +49,13 @@ def test_messages_that_it_was_taught_with_keep_what_was_measured(
     assert wrongly < touched
 
 
-@pytest.mark.parametrize(("name", "prices"), [("unseen", 0.965), ("unseen_b", 0.95)])
-def test_unseen_messages_keep_what_was_measured(name: str, prices: float) -> None:
-    """The goal of 95% of identifiers is reached; those of 97% of prices and under 2% of other numbers nearly."""
-    masked, ranged, touched = shares(measure(DATA / f"{name}.jsonl", Plan()))
-    assert masked >= 0.96
-    assert ranged >= prices
-    assert touched < 0.025
+def test_unseen_messages_reach_the_goals() -> None:
+    """95% of identifiers masked, 97% of prices ranged, under 2% of other numbers touched; all four files together."""
+    found = [measure(DATA / f"{name}.jsonl", Plan()) for name in ("unseen", "unseen_b", "unseen_c", "unseen_d")]
+    identifiers = sum(sum(one.identifiers.values()) for one in found)
+    assert sum(sum(one.masked.values()) for one in found) / identifiers >= 0.95
+    assert sum(one.ranged for one in found) / sum(one.prices for one in found) >= 0.97
+    assert sum(one.touched for one in found) / sum(one.numbers for one in found) < 0.02
 
 
 def test_a_span_counts_as_masked_only_when_all_of_it_is() -> None:

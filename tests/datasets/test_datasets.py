@@ -248,3 +248,12 @@ def test_selection_balances_rounds_and_sentiments(make_sample: Make) -> None:
     rounds = [sample.context.round for sample in chosen]
     assert abs(rounds.count(1) - rounds.count(2)) <= 6
     assert datasets.select(samples, set(), PLAN) == chosen
+
+
+def test_of_conversations_otherwise_alike_the_warm_ones_are_selected(make_sample: Make) -> None:
+    warm = "Losing your best driver in the same week is a lot to carry."
+    cold = "The revised schedule is attached as a spreadsheet."
+    samples = [make_sample(f"{warm if n % 3 == 0 else cold} Item {n}.", name=f"c{n}") for n in range(36)]
+    chosen = datasets.select(samples, set(), PLAN)
+    assert len(chosen) == 12
+    assert all(sample.ideal_answer.startswith(warm) for sample in chosen)

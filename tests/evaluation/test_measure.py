@@ -258,7 +258,7 @@ def test_the_leak_gate_follows_its_bound_and_minimum() -> None:
 
 def system(passes: int, n: int = 30, tokens: int = 50, toxic: int = 0) -> dict[str, Any]:
     found = answered(passes, n, tokens)
-    summary = summarise(found.answers, found.findings, ["Fine then."] * n)
+    summary = summarise(found.answers, found.findings, ["Fine then."] * n, seed=7)
     return {"label": "x", **summary, "toxic": rate(toxic, n)}
 
 
@@ -369,7 +369,9 @@ def test_the_summary_counts_what_the_findings_say() -> None:
             [Finding(rule=r, passed=False, message="") for r in RULES],
         ],
         ["a b c d", "x"],
+        seed=7,
     )
     assert found["all_rules"]["rate"] == 0.5
     assert found["finish"] == {"stop": 1, "length": 0, "empty": 1, "loop": 0}
+    assert found["warmth"]["low"] + found["warmth"]["high"] > 0 and 0 < found["warmth"]["mean"] < 1
     assert found["tokens"]["values"] == [4, 0]

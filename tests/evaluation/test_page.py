@@ -106,6 +106,7 @@ def make_report(n: int = 34) -> dict[str, Any]:
                 "values": values,
             },
             "finish": {"stop": n - 4, "length": 3, "empty": 0, "loop": 1},
+            "warmth": {"mean": passes, "low": max(0.0, passes - 0.1), "high": min(1.0, passes + 0.1)},
             "bleu": round(chance.uniform(2, 9), 2),
             "toxic": rate(0.03),
             "token_overlap": 0.21,

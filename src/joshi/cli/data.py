@@ -19,6 +19,7 @@ from joshi.datasets import forget as forgetting
 from joshi.errors import GateRefused, JoshiError
 from joshi.memory import open_memory
 from joshi.rubric import Rubric
+from joshi.rubric.learned import warmth
 from joshi.schema import Sample
 from joshi.surrogates import fill
 from joshi.workspace import explain
@@ -218,6 +219,7 @@ def check(
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the line"
             raise JoshiError(f"{file}:{number}: {where}: {first['msg']}; expected a sample record") from error
-        findings = rubric.check(sample.ideal_answer, sample)
-        row = {"id": sample.id, "score": rubric.score(sample.ideal_answer, sample)}
+        answer = sample.ideal_answer
+        findings = rubric.check(answer, sample)
+        row = {"id": sample.id, "score": rubric.score(answer, sample), "warmth": round(warmth(answer), 3)}
         typer.echo(json.dumps(row | {"findings": [f.model_dump() for f in findings]}, ensure_ascii=False))

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from joshi.plan import Plan
+from joshi.rubric.learned import warmth
 from joshi.schema import Sample
 from joshi.workspace import sha256_text
 
@@ -16,7 +17,8 @@ def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[
     """At most the plan's number, in source order; held-out conversations stay whole.
 
     Training conversations are taken in turn from each family, so that none is crowded out; of a family the one whose
-    rounds and sentiments are rarest so far comes first. They are taken whole, so that their turns share a history.
+    rounds and sentiments are rarest so far and whose answers are warmest comes first (what is approved keeps every
+    rule, so that the rules cannot rank it). They are taken whole, so that their turns share a history.
     """
     most = plan.curation.sft_samples[1]
     if len(samples) <= most:
@@ -32,12 +34,18 @@ def select(samples: Sequence[Sample], validation: set[str], plan: Plan) -> list[
     seen: Counter[tuple[str, object]] = Counter(
         trait for name in chosen for s in talks.get(name, []) for trait in _traits(s)
     )
-    while any(queues.values()):
+    warm: dict[str, float] = {}
+
+    def worth(name: str) -> float:
+        if name not in warm:
+            warm[name] = sum(warmth(sample.ideal_answer) for sample in talks[name]) / len(talks[name])
+        return _rarity(talks[name], seen) * (1 + warm[name])
+
+    while used < most and any(queues.values()):
         for queue in (queues[name] for name in sorted(queues)):
             if not queue:
                 continue
-            place = max(range(len(queue))[-WINDOW:], key=lambda i: (_rarity(talks[queue[i]], seen), i))
-            name = queue.pop(place)
+            name = queue.pop(max(range(len(queue))[-WINDOW:], key=lambda i: (worth(queue[i]), i)))
             if used + len(talks[name]) <= most:
                 chosen.add(name)
                 used += len(talks[name])

@@ -109,7 +109,7 @@ def summaries(answered: dict[str, Answered], samples: Sequence[Sample], plan: Pl
     limit = THRESHOLD if plan.evaluation.toxicity == "builtin" else EVEN
     found = {}
     for name, one in answered.items():
-        summary = summarise(one.answers, one.findings, [sample.ideal_answer for sample in samples])
+        summary = summarise(one.answers, one.findings, [sample.ideal_answer for sample in samples], plan.seed)
         flagged = [value > limit for value in score([answer.answer for answer in one.answers])]
         found[name] = {"label": one.system.label} | summary | {"toxic": rate(sum(flagged), len(flagged))}
     return found

@@ -12,6 +12,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import beta, binom
 
 from joshi.rubric import RULES, failed, percentile
+from joshi.rubric.learned import warmth
 from joshi.rubric.text import words
 from joshi.schema import Completion, Finding
 
@@ -99,9 +100,9 @@ def wilson(passed: int, n: int) -> tuple[float, float]:
 
 
 def summarise(
-    answers: Sequence[Completion], findings: Sequence[list[Finding]], references: Sequence[str]
+    answers: Sequence[Completion], findings: Sequence[list[Finding]], references: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """One system's part of the report. BLEU and chrF are against the held-out answers, for information."""
+    """One system's part of the report. Warmth, BLEU and chrF (against the held-out answers) are for information."""
     n = len(answers)
     tokens = [answer.tokens for answer in answers]
     low, high = percentile_interval(tokens, 0.9)
@@ -112,6 +113,7 @@ def summarise(
         "rules": {rule: rate(sum(rule not in b for b in broken), n) for rule in RULES},
         "all_rules": rate(sum(not b for b in broken), n),
         "broken": [sorted(b) for b in broken],
+        "warmth": mean_interval([[warmth(text)] for text in texts], seed),
         "tokens": {
             "mean": float(np.mean(tokens)),
             "p50": percentile(tokens, 0.5),

@@ -63,6 +63,24 @@ def inside(path: Path) -> Iterator[Row]:
     yield from ((vector(row["sentence"]), row["label"] == "fail", 1.0) for row in _lines(path))
 
 
+WARMTH_STRENGTH = 1.0
+
+
+def warm(path: Path) -> Iterator[Row]:
+    """Texts with and without empathy."""
+    yield from (lesson_in_warmth(row["text"], row["empathic"]) for row in _lines(path))
+
+
+def lesson_in_warmth(text: str, empathic: bool) -> Row:
+    """A text is taught as the mean of its sentences, as nobody says which of them is warm; judged by the warmest."""
+    return vectors_of(text).mean(0), empathic, 1.0
+
+
+def vectors_of(text: str) -> Array:
+    """(sentences, SIZE)"""
+    return np.array([vector(text[slice(*span)]) for span in sentences(text)])
+
+
 STEP = re.compile(r"⟦(ask|promise):([^⟧]*)⟧")  # a marked step of an answer
 STEP_STRENGTH = 0.3
 SENTENCE_WEIGHT, STEPS_EXAMPLE_WEIGHT = 0.5, 1.0  # of a sentence that stands alone, in each of two places; of examples
@@ -188,6 +206,9 @@ def main() -> None:
     files = [given.labels / f"one_next_step_{part}.jsonl" for part in ("answers", "training")]
     sources |= {path.name: sha256_file(path) for path in files}
     heads |= step_heads([*steps(*files), *example_steps(known)])
+    path = given.labels / "warmth_training.jsonl"
+    sources[path.name] = sha256_file(path)
+    heads["warmth"] = fit(warm(path), WARMTH_STRENGTH)
     save_file(heads, given.out, {"labels": json.dumps(sources)})
     given.out.chmod(0o644)
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from joshi.embedding import Array, vector
+from joshi.rubric.text import sentences
 
 HEADS = Path(__file__).with_name("heads.safetensors")
 SHORT_WORDS = 5
@@ -54,6 +55,11 @@ def place_of(number: int, sentences: int) -> Place:
 def exposure(sentence: str) -> float:
     """Probability that a sentence gives away how the buyer works inside."""
     return _probability("no_internals", vector(sentence))
+
+
+def warmth(text: str) -> float:
+    """Probability that a reader finds empathy in the text: that of its warmest sentence."""
+    return max((_probability("warmth", vector(text[a:b])) for a, b in sentences(text)), default=0.0)
 
 
 STEP_KINDS = ("none", "ask", "promise")

@@ -1,8 +1,9 @@
 """Direct identifiers to placeholders that are the same throughout a conversation, prices to ranges.
 
 Who takes part is known from headers and fields; what has a form of its own is found by patterns (`identifiers`, `prices`);
-names in running text and bare prices by a network that reads the whole conversation (`network`, `names`, `bare`). A name
-found once is masked wherever it occurs in the conversation, in any case and with any ending.
+names in running text, bare prices, and which codes are references and not articles, by a network that reads the whole
+conversation (`network`, `names`, `bare`). A name found once is masked wherever it occurs in the conversation, in any case
+and with any ending.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from dataclasses import dataclass
 from joshi.curation.redaction.bare import Number, find_bare
 from joshi.curation.redaction.known import firm_forms, from_address, from_host, is_common, person_forms
 from joshi.curation.redaction.names import find_names, written_small
-from joshi.curation.redaction.network import load_network
+from joshi.curation.redaction.network import TAGS, Judgement, load_network
 from joshi.curation.redaction.prices import Price, find_prices, with_currency
 from joshi.curation.redaction.ranges import as_range
-from joshi.curation.redaction.reading import CODES, identified, masked_in, read
+from joshi.curation.redaction.reading import CODES, Talk, doubtful, identified, masked_in, read
 from joshi.curation.redaction.spans import Span, occurrences, overlaps
 from joshi.curation.redaction.tokens import pieces
 from joshi.plan import Plan
 from joshi.schema import Conversation, Participant
+
+REFERENCE = 0.1  # a doubtful code is masked above this probability; chosen by cross-validation
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Redactor:
         texts = [piece for text in texts for _, piece in pieces(text)]
         self._names: dict[str, list[Span]] = {}
         self._bare: dict[str, list[Price]] = {}
+        self._references: dict[str, bool] = {}  # each doubtful code of the talk, in casefold
         self._units = with_currency(texts)
         self._lowered = written_small(texts)
         for one in participants:
@@ -88,7 +92,7 @@ class Redactor:
 
     def _in_piece(self, text: str) -> list[tuple[int, int, str, str]]:
         spans: list[tuple[int, int, str, str]] = []
-        for start, end, kind in identified(text):
+        for start, end, kind in self._identified(text):
             known = self._forms.get(text[start:end].casefold())
             placeholder = known.placeholder if known else self._placeholder(kind, text[start:end])
             spans.append((start, end, _kind(placeholder), placeholder))
@@ -98,6 +102,16 @@ class Redactor:
             if not overlaps(price.span, spans):
                 spans.append((*price.span, "PRICE", " to ".join(self._range(v, price.unit) for v in price.values)))
         return sorted(spans)
+
+    def _identified(self, text: str) -> Sequence[Span]:
+        """What patterns find, without codes that the network takes for an article's."""
+        found = identified(text)
+        doubts = {span: text[span[0] : span[1]].casefold() for span in doubtful(text)}
+        if not doubts:
+            return found
+        if not all(code in self._references for code in doubts.values()):
+            self._read_alone(text)
+        return [span for span in found if span not in doubts or self._references[doubts[span]]]
 
     def _known(self, text: str, taken: Sequence[tuple[int, int, str, str]]) -> list[tuple[int, int, str]]:
         """Spans of known forms, then what the tagger alone saw, with their placeholders."""
@@ -151,7 +165,7 @@ class Redactor:
                 self._learn(self._placeholder(kind, value), [value])
 
     def _read(self, texts: Sequence[str]) -> None:
-        """Names and bare prices of messages, read together."""
+        """Names, bare prices and doubtful codes of messages, read together."""
         masked = [masked_in(text) for text in texts]
         talk = read(texts, masked, self._units, self._lowered)
         judged = load_network().judge(talk)
@@ -162,12 +176,29 @@ class Redactor:
             chances = judged.tags[start : start + len(words), :3]
             self._names[text] = list(find_names(text, words, chances, spans, self._lowered))
             self._bare[text] = find_bare(words, told[place], judged.prices, self._units, start)
+        self._judge_codes(texts, talk, judged)
+
+    def _judge_codes(self, texts: Sequence[str], talk: Talk, judged: Judgement) -> None:
+        """Whether each doubtful code is a reference: by the mean over where it stands, so that it is one everywhere."""
+        heard: dict[str, list[float]] = defaultdict(list)
+        for text, words, first in zip(texts, talk.words, talk.starts, strict=True):
+            for start, end, _ in doubtful(text):
+                at = next((first + place for place, word in enumerate(words) if word.start == start), None)
+                chance = 1.0 if at is None else judged.tags[at, TAGS.index("CODE")]  # None: in the middle of a word
+                heard[text[start:end].casefold()].append(float(chance))
+        for code, chances in heard.items():
+            self._references.setdefault(code, sum(chances) / len(chances) > REFERENCE)
+
+    def _read_alone(self, text: str) -> None:
+        """Bare prices and doubtful codes of a text that is no message: a field, a state."""
+        talk = read([text], [masked_in(text)], self._units, self._lowered)
+        judged = load_network().judge(talk)
+        self._bare.setdefault(text, find_bare(talk.words[0], talk.numbers, judged.prices, self._units))
+        self._judge_codes([text], talk, judged)
 
     def _bare_in(self, text: str) -> list[Price]:
-        """Bare prices of a message, or of a text that is none: a field, a state."""
         if text not in self._bare:
-            talk = read([text], [masked_in(text)], self._units, self._lowered)
-            self._bare[text] = find_bare(talk.words[0], talk.numbers, load_network().judge(talk).prices, self._units)
+            self._read_alone(text)
         return self._bare[text]
 
     def _add_names(self, text: str) -> None:

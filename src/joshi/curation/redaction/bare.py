@@ -11,6 +11,8 @@ from joshi.curation.redaction.prices import _SCALE, DEFAULT_UNIT, MOST_VALUE, SP
 from joshi.curation.redaction.tokens import Token
 from joshi.rubric.text import value_of, words_value
 
+# A number with one of these behind it measures a thing. 'm' and 't' may stand for a million and a tonne's price.
+_MEASURES = frozenset("kg g mm cm km m² m2 m³ m3 ml gsm kwh mwh kw rpm °".split())
 DOUBT = 0.8  # a number is a price above this score, in logits; chosen by cross-validation so that few other numbers go
 
 
@@ -46,7 +48,8 @@ def find_bare(
         number, last, value = one.first - start, one.last - start, one.value
         # 'between 7.80 and 8.10', '40 to 45 thousand': both ends or neither.
         pair = number - before[1] == 2 and words[number - 1].lower in ("to", "-", "–", "bis")
-        is_price = scores[one.first, one.last] > DOUBT or (pair and was_price)
+        measured = last + 1 < len(words) and words[last + 1].lower in _MEASURES
+        is_price = not measured and (scores[one.first, one.last] > DOUBT or (pair and was_price))
         for first, end, amount in (before, (number, last, value)) if pair else ((number, last, value),):
             if is_price and amount > 0:
                 found[first] = Price((words[first].start, words[end].end), unit_near(amount, units), (amount,))

@@ -94,7 +94,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("PHONE", re.compile(
         r"(?<![\w.])(?:\+|00)\d{1,3}[ .-]?(?:\(0?\d{0,4}\)[ .-]?)?\d[\d ./-]{5,14}\d(?!\w)|(?<![\w.])\(0?\d{2,5}\)[ -]?\d{3,4}[ -]?\d{3,4}\b|(?<![\w.£$€-])(?:1[-.])?\d{3}[-.]\d{3}[-.]\d{4}\b(?:\s?(?:x|ext\.?)\s?\d{1,5})?"
         r"|(?<![\w.,£$€-])0\d{2,5}[ -]\d{3,4}(?:[ -]?\d{3,4}){0,2}\b"
-        r"|(?i:\b(?:call|tel|telephone|phone|ph|mob|mobile|cell|whats?app|fax|ring|text|reach|dial|direct|number is|desk|line)\b)[^\d\n£$€]{0,25}((?:\+|0)?\d[\d ()./-]{5,16}\d(?:\s?(?:x|ext\.?)\s?\d+)?)(?!\w)"
+        r"|(?i:\b(?:call|tel|telephone|phone|ph|mob|mobile|cell|whats?app|fax|ring|text|reach|dial|direct|number is|(?:desk|line)(?=[^\d\n£$€]{0,25}[+0]))\b)[^\d\n£$€]{0,25}((?:\+|0)?\d[\d ()./-]{5,16}\d(?:\s?(?:x|ext\.?)\s?\d+)?)(?!\w)"
         r"|(?<![\w.])0\d(?:[ .-]\d\d){4}\b|\b555-\d{4}\b|\b(?i:ext(?:ension)?\.?)\s?(\d{3,5})\b"
     )),
 )  # fmt: skip

@@ -66,7 +66,7 @@ _COUNTED = r"(?![ ]?(?:%|days?\b|weeks?\b|months?\b|years?\b|pcs\b|units?\b|pall
 PRICE = re.compile(
     rf"""
     # £12,450 · EUR/t 1.180 · Rs. 84/- · £8–9 · CHF 1'250.–
-    (?<![\w$])(?P<before>{_SIGN}|{_CODE})(?:/\w{{1,6}}|[^\S\n]?(?:per|a)\s\w+:?)?[^\S\n]?
+    (?<![\w$])(?P<before>{_SIGN}|{_CODE})(?:/\w{{1,6}}(?!\w)|[^\S\n]?(?:per|a)\s\w+:?)?[^\S\n]?
     (?P<first>{_NUMBER})(?P<first_k>{_K})?
     (?:{_TO}(?:{_SIGN}|{_CODE})?\s?(?P<second>{_NUMBER})(?P<second_k>{_K})?(?!\s?(?:%|\d|/\d)){_COUNTED})?
     (?:\.[-–—]|/-|,[-–—])?
@@ -75,9 +75,9 @@ PRICE = re.compile(
     (?P<only>{_NUMBER})(?P<only_k>{_K})?[^\S\n]?(?P<after>{_AFTER})
     # 3.2 lakh
     |(?<![\w.,])(?P<lakh>\d+(?:\.\d+)?)\s?(?P<lakh_k>lakhs?|lacs?|crores?)\b(?!\s(?:pieces|pcs|units|nos|km|people))
-    # 43 cents · 12p
+    # 43 cents · 12p · 46c, not a 700c wheel
     |(?<![\w.,])(?:(?P<minor_low>\d+(?:[.,]\d+)?){_TO})?(?P<minor>\d+(?:[.,]\d+)?)\s?
-    (?P<unit>pence|p|(?:euro|us|US)?\s?[cC]ents?|cts?|¢|paise|Rappen|öre|øre)(?!\w|\.m)
+    (?P<unit>pence|(?-i:p)|(?:euro|us|US)?\s?[cC]ents?|cts?|¢|paise|Rappen|öre|øre|(?<=[\d.]\d)(?<!700)(?-i:c))(?!\w|\.m)
     # 14 grand · two and a half grand
     |(?<![\w.,])(?:(?P<grand_low>\d+(?:\.\d+)?){_TO})?(?P<grand>\d+(?:\.\d+)?)\sgrand\b
     """,

@@ -100,15 +100,23 @@ def read(
 CODES = ("RFQ", "PO", "INVOICE", "ACCOUNT", "WORKFLOW", "TAXID")
 
 
-def identified(text: str) -> list[Span]:
+@lru_cache(maxsize=512)  # a conversation's messages are each looked at several times
+def identified(text: str) -> tuple[Span, ...]:
     """Identifiers with a form of their own; a number with a currency is none, whatever word precedes it."""
     priced = [price.span for price in find_prices(text)]
-    return [span for span in find_identifiers(text) if span[2] not in CODES or not overlaps(span, priced)]
+    return tuple(span for span in find_identifiers(text) if span[2] not in CODES or not overlaps(span, priced))
+
+
+def doubtful(text: str) -> list[Span]:
+    """Those that may as well be an article's number: 'HL-2210', with no word before it that says."""
+    return [span for span in identified(text) if span[2] == "CODE" and text[span[0]].isalpha()]
 
 
 def masked_in(text: str) -> list[Span]:
-    """What patterns find in a text."""
-    return apart(sorted([*identified(text), *((*price.span, "PRICE") for price in find_prices(text))]))
+    """What patterns find in a text, but for what is doubtful: that is read as it stands."""
+    doubts = doubtful(text)
+    sure = [span for span in identified(text) if span not in doubts]
+    return apart(sorted([*sure, *((*price.span, "PRICE") for price in find_prices(text))]))
 
 
 @lru_cache(maxsize=50_000)

@@ -19,6 +19,7 @@ from joshi.curation.redaction.bare import Number
 from joshi.curation.redaction.linear import WEIGHTS
 from joshi.curation.redaction.reading import (
     GAPS,
+    MOST_FEATURES,
     N_PLACED,
     Surface,
     Talk,
@@ -66,19 +67,27 @@ class Network:
         if len(self._rows) > _MOST_SURFACES:
             self._rows.clear()
         rows, placed = self._rows, self._of_bits
-        h = np.array([rows[surface] if surface in rows else self._row(surface) for surface in talk.surfaces])
+        if new := [surface for surface in dict.fromkeys(talk.surfaces) if surface not in rows]:
+            rows.update(zip(new, self._sums(new), strict=True))
+        h = np.array([rows[surface] for surface in talk.surfaces])
         h += np.array([placed[bits] if bits in placed else self._placed(bits) for bits in talk.placed])
         if talk.of_numbers:
             h[list(talk.of_numbers)] += np.array(list(talk.of_numbers.values())) @ self.weights["number.weight"]
         raised: Array = np.maximum(h, 0, out=h)
         return raised
 
-    def _row(self, surface: Surface) -> Array:
-        buckets = features(surface)
-        summed = self.weights["embedding"][list(buckets)].sum(0) / np.sqrt(np.float32(len(buckets)))
-        row: Array = summed @ self.weights["feature.weight"] + written(surface) @ self.weights["written.weight"]
-        self._rows[surface] = row
-        return row
+    def _sums(self, surfaces: Sequence[Surface]) -> Array:
+        """(surfaces, channels): what the features of each and how it is written add up to."""
+        buckets = np.zeros((len(surfaces), MOST_FEATURES), np.intp)  # bucket 0 is none, and holds zeros
+        for row, surface in zip(buckets, surfaces, strict=True):
+            found = features(surface)
+            row[: len(found)] = found
+        counts = np.count_nonzero(buckets, axis=1).astype(np.float32)
+        summed = self.weights["embedding"][buckets].sum(1) / np.sqrt(counts)[:, None]
+        forms = np.array([written(surface) for surface in surfaces])
+        # Row by row, or a row's last bits would depend on the others of its talk, and a talk's on those before it.
+        sums: Array = summed[:, None] @ self.weights["feature.weight"] + forms[:, None] @ self.weights["written.weight"]
+        return sums[:, 0]
 
     def _placed(self, bits: int) -> Array:
         places = [place for place in range(N_PLACED) if bits >> place & 1]

@@ -119,7 +119,6 @@ def masked_in(text: str) -> list[Span]:
     return apart(sorted([*sure, *((*price.span, "PRICE") for price in find_prices(text))]))
 
 
-@lru_cache(maxsize=50_000)
 def features(surface: Surface) -> tuple[int, ...]:
     """Buckets of a token's features; feature hashing (Weinberger et al., 2009). 0 is none."""
     text, shape = surface

@@ -34,11 +34,7 @@ from joshi.workspace import Workspace
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "redaction"
 FILES = ("unseen.jsonl", "unseen_b.jsonl", "unseen_c.jsonl", "unseen_d.jsonl")  # what nothing was taught with
-WARM = (
-    "development_a.jsonl",
-    "development_b.jsonl",
-    "development_c.jsonl",
-)  # other messages, read before the clock starts
+WARM = ("development_a.jsonl", "development_b.jsonl", "development_c.jsonl")  # read before the clock starts
 EXAMPLE = Path(__file__).parents[1] / "examples" / "procwise" / "transcripts"
 OWN_WORDS = 12  # that a copy has in each message; a message of the example has about 50
 Talk = tuple[list[Participant], list[tuple[str, list[Span]]]]

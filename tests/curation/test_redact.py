@@ -119,6 +119,13 @@ def test_figures_of_a_name_are_no_name() -> None:
     assert talk == [talk[0]] and "118 units" in talk[0] and "£110k–£120k" in talk[0]
 
 
+def test_small_words_of_a_name_are_no_name() -> None:
+    people = (Participant(role="supplier", person="Jan van der Berg"), Participant(role="buyer", person="Rao and Sons"))
+    assert redacted_talk("The van and the crane go to Mr van der Berg.", participants=people) == [
+        "The van and the crane go to Mr [PERSON_1]."
+    ]
+
+
 def test_codes_of_articles_stay_and_references_go_wherever_they_stand() -> None:
     table = "item\tdesc\tqty\tEUR\nPD-9015\tvalve\t40\t57.40\nPD-9022\tgasket\t80\t12.10"
     talk = redacted_talk(

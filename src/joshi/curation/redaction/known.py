@@ -44,7 +44,8 @@ def person_forms(name: str) -> list[str]:
     parts = [part for part in re.split(r"[\s.,]+", bare) if len(part) > 1 and any(c.isalpha() for c in part)]
     small = ("van", "von", "de", "der", "den", "da", "dos", "del", "la", "le", "bin", "al", "and", "of", "the")
     forms = {bare, *(part for part in parts if part.lower() not in small)}
-    forms |= {half for part in parts for half in part.split("-") if len(half) > 2 and any(c.isalpha() for c in half)}
+    halves = (half for part in parts if "-" in part for half in part.split("-"))
+    forms |= {half for half in halves if len(half) > 2 and any(c.isalpha() for c in half)}
     if len(parts) > 2:
         forms |= {f"{parts[0]} {parts[-1]}", " ".join(parts[1:])}
     return sorted((form for form in forms if len(form) > 1), key=lambda form: (-len(form), form))

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from benchmarks.training import Figures, run
 
@@ -34,6 +35,9 @@ def plot(points: dict[str, list[tuple[float, float]]], path: Path) -> None:
         tokens, seconds = zip(*found, strict=True)
         axes.loglog(tokens, seconds, marker="o", label="measured")
         axes.loglog(tokens, [seconds[0] * n / tokens[0] for n in tokens], "--", color="grey", label="linear")
+        for axis, values, text in ((axes.xaxis, tokens, "{:,.0f}"), (axes.yaxis, seconds, "{:.1f}")):
+            axis.set_ticks(values, [text.format(value) for value in values])
+            axis.set_minor_locator(NullLocator())
         axes.set_title(titles[name], fontsize=10)
         axes.set_xlabel("trie tokens")
         axes.set_ylabel("seconds a step")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joshi.rubric.learned import warmth
+from joshi.rubric.text import MOST_CHARACTERS
 
 from .empathy import TEXTS, campers, domains, essays, held_out
 
@@ -20,6 +21,10 @@ def test_warmth_tells_a_reply_with_empathy_from_one_without() -> None:
     assert warmth(WARM) > 0.6 > 0.3 > warmth(COLD)
     assert warmth(f"{COLD} {WARM} {COLD}") == warmth(WARM)
     assert warmth("") == 0
+
+
+def test_of_an_endless_text_only_the_beginning_is_read() -> None:
+    assert warmth(COLD + " " * MOST_CHARACTERS + WARM) == warmth(COLD)
 
 
 @settings(max_examples=30, deadline=None)

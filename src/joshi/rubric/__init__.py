@@ -10,7 +10,7 @@ from joshi import embedding
 from joshi.plan import Plan
 from joshi.prompt import ChatTokenizer, context_text
 from joshi.rubric import acknowledgement, boilerplate, grounded, internals, next_step, professional
-from joshi.rubric.text import sentences
+from joshi.rubric.text import MOST_CHARACTERS, sentences
 from joshi.schema import Finding, Sample
 from joshi.surrogates import PLACEHOLDER
 
@@ -24,7 +24,6 @@ RULES = (
     "professional",
 )
 VERSION = 2
-MOST_CHARACTERS = 4_000
 
 # Share of each rule in the empathy score: what the supplier feels first weighs most.
 WEIGHTS = {

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from joshi.embedding import Array, vector
-from joshi.rubric.text import sentences
+from joshi.rubric.text import MOST_CHARACTERS, sentences
 
 HEADS = Path(__file__).with_name("heads.safetensors")
 SHORT_WORDS = 5
@@ -58,7 +58,8 @@ def exposure(sentence: str) -> float:
 
 
 def warmth(text: str) -> float:
-    """Probability that a reader finds empathy in the text: that of its warmest sentence."""
+    """Probability that a reader finds empathy in the text: that of its warmest sentence, of its first MOST_CHARACTERS."""
+    text = text[:MOST_CHARACTERS]
     return max((_probability("warmth", vector(text[a:b])) for a, b in sentences(text)), default=0.0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+MOST_CHARACTERS = 4_000  # of an answer that are looked at: one far beyond any limit fails by its length
+
 _ABBREVIATION = re.compile(
     r"(?:\b(?:No|Nos|e\.g|i\.e|approx|Mr|Mrs|Ms|Dr|St|Ltd|Inc|Co|vs|pcs|Rs|ref|Ref|incl|excl|est|max|min|Unit|cf|p\.a)"
     r"|\b[A-Z])\.$"
